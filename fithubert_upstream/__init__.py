@@ -1,0 +1,21 @@
+"""FitHuBERT as an s3prl upstream: distil it, load it, evaluate it on SUPERB.
+
+Importing this package imports nothing else; each name below is fetched when first used.
+"""
+
+import importlib
+
+_WHERE = {
+    "FitHubert": ".model",
+    "FitHubertConfig": ".config",
+    "FitHubertError": ".errors",
+    "load_fithubert": ".checkpoint",
+    "register": ".hubconf",
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name], __name__), name)

@@ -1,0 +1,274 @@
+"""What a student, its teacher and its loss are made of: frozen dataclasses, read from YAML."""
+
+import ast
+import dataclasses
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from .errors import FitHubertError
+from .lengths import FRAME_RATE
+
+T = TypeVar("T")
+
+# FitHuBERT's extractor (official fithubert.yaml): HuBERT's strides, half its width, two pointwise layers.
+FITHUBERT_CONV_LAYERS = (
+    (128, 10, 5),
+    (256, 1, 1),
+    *[(256, 3, 2)] * 4,
+    (512, 1, 1),
+    *[(512, 2, 2)] * 2,
+)
+
+
+@dataclass(frozen=True)
+class FitHubertConfig:
+    """A student. The defaults are the published FitHuBERT (official `data/conf/fithubert.yaml`).
+
+    `head_layers` names the transformer layers (counted from 1) that carry a prediction head into the
+    teacher's width; None stands for all of them, as in distillation. The last head alone is what the
+    paper counts and evaluates.
+    """
+
+    conv_layers: tuple[tuple[int, int, int], ...] = FITHUBERT_CONV_LAYERS  # (channels, kernel, stride)
+    embed_dim: int = 480
+    pos_conv_kernel: int = 128
+    pos_conv_groups: int = 16
+    time_reduction: int = 2  # conv frames to one transformer frame; 1 leaves the layer out
+    num_layers: int = 12
+    ffn_dim: int = 480
+    num_heads: int = 12
+    head_layers: tuple[int, ...] | None = None
+    head_dim: int = 768  # the teacher's width
+    dropout_input: float = 0.05
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.type is int:
+                _expect(value >= 1, f"{f.name} of at least 1", value)
+            if f.type is float:  # the dropouts
+                _expect(0 <= value < 1, f"{f.name} in [0, 1)", value)
+        heads = range(1, self.num_layers + 1) if self.head_layers is None else self.head_layers
+        object.__setattr__(self, "head_layers", tuple(heads))  # how a frozen dataclass normalises itself
+        object.__setattr__(self, "conv_layers", parse_conv_layers(self.conv_layers))
+        for name in ("num_heads", "pos_conv_groups"):
+            _expect(
+                self.embed_dim % getattr(self, name) == 0,
+                f"embed_dim a multiple of {name}",
+                f"embed_dim {self.embed_dim}, {name} {getattr(self, name)}",
+            )
+        stride = 1
+        for _, _, layer_stride in self.conv_layers:
+            stride *= layer_stride
+        _expect(stride == FRAME_RATE, f"conv_layers with a total stride of {FRAME_RATE} (20 ms)", stride)
+        _expect(
+            list(self.head_layers) == sorted(set(self.head_layers) & set(range(1, self.num_layers + 1))),
+            f"head_layers rising within 1..{self.num_layers}",
+            list(self.head_layers),
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "student config") -> "FitHubertConfig":
+        return from_dict(cls, data, where)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "student config") -> "FitHubertConfig":
+        try:
+            return from_dict(cls, json.loads(text), where)
+        except json.JSONDecodeError as error:
+            raise FitHubertError(f"{where}: expected a config in JSON, found {text[:40]!r}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, for YAML and JSON."""
+        return to_dict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict())
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Where the frozen teacher comes from.
+
+    `source` is `transformers` (`model`: a directory or a hub id such as facebook/hubert-base-ls960) or
+    `s3prl` (`model`: a name on `s3prl.hub` such as hubert_base; `ckpt`: the file its *_local entries want).
+    """
+
+    source: str = "transformers"
+    model: str = "facebook/hubert-base-ls960"
+    ckpt: str | None = None
+
+    def __post_init__(self) -> None:
+        _expect(self.source in ("transformers", "s3prl"), "teacher.source transformers or s3prl", self.source)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """FitHuBERT's hint loss; `hint_weight` is the official `random_layer_weight`."""
+
+    hint_weight: float = 0.1
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """The file behind `fithubert pretrain -g`: student, teacher and loss."""
+
+    student: FitHubertConfig = field(default_factory=FitHubertConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "model config") -> "DistillationConfig":
+        return from_dict(cls, data, where)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "DistillationConfig":
+        return from_dict(cls, read_yaml(path), str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        return to_dict(self)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises FitHubertError when it is missing or not a mapping."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FitHubertError(f"{path}: expected a readable YAML file, found: {error}") from error
+    except yaml.YAMLError as error:
+        raise FitHubertError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise FitHubertError(f"{path}: expected a YAML mapping, found {type(data).__name__}")
+    return data
+
+
+def find_config(name: str | Path) -> Path:
+    """A config file by path, or by its name among the packaged ones (`fithubert_upstream/configs`)."""
+    packaged = Path(__file__).parent / "configs"
+    for path in (Path(name), packaged / name):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(p.name for p in packaged.glob("*.yaml")))
+    raise FitHubertError(f"{name}: expected a config file, found none there; the packaged ones are {known}")
+
+
+def expand_variables(value, key: str = "config"):
+    """Fill in `${NAME}` from the environment, in every string of a config.
+
+    Raises
+    ------
+    FitHubertError
+        A variable is not set.
+    """
+    if isinstance(value, dict):
+        return {name: expand_variables(entry, f"{key}.{name}") for name, entry in value.items()}
+    if isinstance(value, list):
+        return [expand_variables(entry, key) for entry in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise FitHubertError(
+                f"{key}: expected the environment variable {name} (the config says {value}), found it unset; "
+                f"export {name}=..., or give -o {key}=..."
+            )
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", variable, value)
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Build a config dataclass; an unknown key or a value of the wrong kind is an error that names it."""
+    if not isinstance(data, Mapping):
+        raise FitHubertError(f"{where}: expected a mapping, found {type(data).__name__}")
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    values = {}
+    for key, value in data.items():
+        if key not in known:
+            raise FitHubertError(f"{where}: unknown key {key!r}; {_nearest(str(key), list(known))}")
+        values[key] = _convert(known[key], value, f"{where}: {key}")
+    try:
+        return cls(**values)
+    except FitHubertError as error:
+        raise FitHubertError(f"{where}: {error}") from error
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(config)))  # tuples become lists on the way
+
+
+def parse_conv_layers(value: Any) -> tuple[tuple[int, int, int], ...]:
+    """[(channels, kernel, stride), ...] from a list, or from fairseq's string form
+    `[(512, 10, 5)] + [(512, 3, 2)] * 4`, read as data and never evaluated as code."""
+    if isinstance(value, str):
+        try:
+            value = _read_layers(ast.parse(value.strip(), mode="eval").body)
+        except (SyntaxError, ValueError) as error:
+            raise FitHubertError(
+                f"conv_layers: expected e.g. '[(512, 10, 5)] + [(512, 3, 2)] * 4', found {value!r}"
+            ) from error
+    try:
+        layers = tuple((int(dim), int(kernel), int(stride)) for dim, kernel, stride in value)
+    except (TypeError, ValueError) as error:
+        raise FitHubertError(f"conv_layers: expected (channels, kernel, stride) triples, found {value!r}") from error
+    _expect(bool(layers) and min(min(layer) for layer in layers) >= 1, "conv_layers of positive numbers", layers)
+    return layers
+
+
+def _read_layers(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_read_layers(item) for item in items]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            left, right = _read_layers(left), _read_layers(right)
+            if isinstance(left, list) and isinstance(right, list):
+                return left + right
+        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int(times))) if 0 < times <= 64:
+            layers = _read_layers(left)
+            if isinstance(layers, list):
+                return layers * times
+    raise ValueError(ast.dump(node))
+
+
+def _convert(f: dataclasses.Field, value: Any, where: str) -> Any:
+    kind = f.type if isinstance(f.type, type) else None
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, value, where)
+    if kind is float and isinstance(value, str):  # YAML reads 1e-4 (no dot) as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str) and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise FitHubertError(f"{where}: expected {kind.__name__}, found {value!r}")
+    if f.name == "head_layers" and value is not None:
+        if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):
+            raise FitHubertError(f"{where}: expected a list of layer numbers, found {value!r}")
+    return value
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+
+
+def _expect(ok: bool, what: str, found: Any) -> None:
+    if not ok:
+        raise FitHubertError(f"expected {what}, found {found}")

@@ -1,0 +1,139 @@
+"""FitHuBERT, the student: (waveforms, lengths) -> (layers, lengths)."""
+
+import torch
+from torch import Tensor, nn
+
+from .config import FitHubertConfig
+from .layers import ConvFeatureExtractor, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
+from .lengths import conv_frames, shortest_input, valid_mask
+
+
+class FitHubert(nn.Module):
+    """The student of Lee et al. (2022), arXiv 2207.00555; every student is this class with another config.
+
+    An utterance's features are the same alone and in any batch. Two departures from the official code
+    make it so: statistics of the first norm and attention see valid frames only, and an odd last frame,
+    which the stride-2 time reduction drops, is not lost but repeats the frame before it.
+    """
+
+    def __init__(self, config: FitHubertConfig | None = None):
+        super().__init__()
+        config = config or FitHubertConfig()
+        self.config = config
+        dim = config.embed_dim
+        channels = config.conv_layers[-1][0]
+        self.feature_extractor = ConvFeatureExtractor(config.conv_layers)
+        self.feature_norm = nn.LayerNorm(channels)
+        self.feature_projection = nn.Linear(channels, dim)
+        self.pos_conv = PositionalConv(dim, config.pos_conv_kernel, config.pos_conv_groups)
+        self.encoder_norm = nn.LayerNorm(dim)
+        self.time_reduction = TimeReduction(dim, config.time_reduction) if config.time_reduction > 1 else nn.Identity()
+        self.layers = nn.ModuleList(
+            TransformerLayer(
+                dim,
+                config.ffn_dim,
+                config.num_heads,
+                config.dropout,
+                config.attention_dropout,
+                config.activation_dropout,
+            )
+            for _ in range(config.num_layers)
+        )
+        self.heads = nn.ModuleDict(
+            {str(layer): PredictionHead(dim, config.head_dim, config.time_reduction) for layer in config.head_layers}
+        )
+        self.dropout_input = nn.Dropout(config.dropout_input)
+        self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def shortest(self) -> int:
+        """Samples that fill one reduced frame; shorter waveforms are zero-padded to it."""
+        return shortest_input(self.config.conv_layers, self.config.time_reduction)
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """(B,) samples -> (B,) frames of 20 ms: the count of HuBERT's own convolutions, at least one."""
+        return conv_frames(lengths.cpu(), self.config.conv_layers).clamp(min=1)
+
+    def encode(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Run the encoder.
+
+        Parameters
+        ----------
+        waveforms : (B, T) float, 16 kHz, zero-padded on the right. Samples past an utterance's length are
+            ignored whatever they hold.
+        lengths : (B,) samples of each utterance, at least 1; None when nothing is padded.
+
+        Returns
+        -------
+        The outputs of all transformer layers, each (B, M, D) at 40 ms, and (B,) their valid frames.
+        """
+        batch, size = waveforms.shape
+        device = waveforms.device
+        lengths = torch.full((batch,), size) if lengths is None else lengths.cpu()
+        if bool((lengths != size).any()):
+            waveforms = waveforms.masked_fill(~valid_mask(lengths, size, device), 0.0)
+        if size < self.shortest:
+            waveforms = nn.functional.pad(waveforms, (0, self.shortest - size))
+        lengths = lengths.clamp(min=self.shortest)
+        padded = bool((lengths != waveforms.size(1)).any())
+
+        x = self.feature_extractor(waveforms, lengths if padded else None)  # (B, L, C)
+        x = self.dropout_input(self.feature_projection(self.feature_norm(x)))  # (B, L, D)
+        frames = conv_frames(lengths, self.config.conv_layers)
+        if padded:
+            x = x.masked_fill(~valid_mask(frames, x.size(1), device)[:, :, None], 0.0)
+        x = self.dropout(self.encoder_norm(x + self.pos_conv(x)))
+
+        x = self.time_reduction(x)  # (B, M, D)
+        reduced = frames // self.config.time_reduction
+        key_mask = valid_mask(reduced, x.size(1), device)[:, None, None] if padded else None  # (B, 1, 1, M)
+        outputs = []
+        for layer in self.layers:
+            x = layer(x, key_mask)
+            outputs.append(x)
+        return outputs, reduced
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """What distillation compares with the teacher.
+
+        Takes what `encode` takes; returns one (B, L, head_dim) for each of `config.head_layers` at 20 ms,
+        zero past each utterance's end, and (B,) the valid frames.
+        """
+        if lengths is None:
+            lengths = torch.full((len(waveforms),), waveforms.size(1))
+        hidden, reduced = self.encode(waveforms, lengths)
+        frames = self.frame_lengths(lengths)
+        return [self.project(hidden, reduced, frames, layer) for layer in self.config.head_layers], frames
+
+    def project(self, hidden: list[Tensor], reduced: Tensor, frames: Tensor, layer: int) -> Tensor:
+        """The head of one layer (counted from 1) on what `encode` gave: (B, L, head_dim) at 20 ms."""
+        rate = self.config.time_reduction
+        return fit_frames(self.heads[str(layer)](hidden[layer - 1]), rate * reduced, frames)
+
+    def repeat(self, hidden: Tensor, reduced: Tensor, frames: Tensor) -> Tensor:
+        """(B, M, D) at 40 ms -> (B, L, D) at 20 ms, each frame repeated."""
+        rate = self.config.time_reduction
+        return fit_frames(hidden.repeat_interleave(rate, dim=1), rate * reduced, frames)
+
+    def keep_heads(self, layers: tuple[int, ...]) -> "FitHubert":
+        """Drop the prediction heads of all other layers; `(num_layers,)` leaves what the paper counts."""
+        config = self.config.to_dict() | {"head_layers": list(layers)}
+        for layer in set(self.config.head_layers) - set(layers):
+            del self.heads[str(layer)]
+        self.config = FitHubertConfig.from_dict(config)
+        return self
+
+
+def fit_frames(x: Tensor, valid: Tensor, frames: Tensor) -> Tensor:
+    """Trim or stretch each utterance to its frame count, repeating its last valid frame.
+
+    (B, N, W) of which `valid` (B,) frames count -> (B, max(frames), W), zero past `frames` (B,).
+    """
+    size = int(frames.max())
+    if bool((valid == x.size(1)).all()) and bool((frames == size).all()):  # nothing padded
+        if size <= x.size(1):
+            return x[:, :size]
+        return torch.cat([x, x[:, -1:].expand(-1, size - x.size(1), -1)], dim=1)
+    index = torch.minimum(torch.arange(size), valid[:, None] - 1).to(x.device)  # (B, L)
+    x = x.gather(1, index[:, :, None].expand(-1, -1, x.size(2)))  # (B, L, W)
+    return x.masked_fill(~valid_mask(frames, size, x.device)[:, :, None], 0.0)
