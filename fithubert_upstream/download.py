@@ -1,0 +1,76 @@
+"""Fetch a checkpoint once into torch.hub's cache, as our own format; a bad download never stays there."""
+
+import hashlib
+import logging
+import tempfile
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from filelock import FileLock
+
+from .checkpoint import load_fithubert, save_checkpoint
+from .errors import FitHubertError
+
+logger = logging.getLogger(__name__)
+
+# Large Google Drive files come with a virus-scan page unless the download is confirmed.
+GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id={}"
+
+
+def fetch_checkpoint(
+    ckpt: str, model_config: str | None = None, refresh: bool = False, sha256: str | None = None
+) -> Path:
+    """Download a checkpoint, check it by loading it, and keep it as one safetensors file.
+
+    Parameters
+    ----------
+    ckpt : URL (http, https, file) of anything that `load_fithubert` takes.
+    model_config : URL or path of the official `.yaml`, for an official checkpoint.
+    refresh : download again even where the cache has it.
+    sha256 : hex digest, or its beginning, that the downloaded checkpoint must have.
+
+    Returns
+    -------
+    The file in `torch.hub.get_dir()/checkpoints` (moved by TORCH_HOME or s3prl's `--cache_dir`).
+
+    Raises
+    ------
+    FitHubertError : no network, no such file, a wrong sha256, or a file that is no student.
+    """
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    cache.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(repr((ckpt, model_config, sha256)).encode()).hexdigest()[:16]
+    target = cache / f"fithubert-{key}.safetensors"
+    with FileLock(f"{target}.lock"):  # DDP processes arrive together
+        if target.is_file() and not refresh:
+            return target
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            arrived = _download(ckpt, Path(folder) / "checkpoint", sha256)
+            config = model_config
+            if config is not None and is_url(config):
+                config = _download(config, Path(folder) / "config.yaml")
+            try:
+                save_checkpoint(load_fithubert(arrived, config), target)
+            except FitHubertError as error:
+                message = str(error).replace(str(arrived), ckpt).replace(str(config), str(model_config))
+                raise FitHubertError(f"downloaded, but not usable, and not kept: {message}") from error
+        logger.info("%s is now %s", ckpt, target)
+    return target
+
+
+def is_url(name: str | Path) -> bool:
+    return str(name).startswith(("http://", "https://", "file://"))
+
+
+def _download(url: str, target: Path, sha256: str | None = None) -> Path:
+    try:
+        torch.hub.download_url_to_file(url, str(target), hash_prefix=sha256)
+    except (URLError, OSError) as error:
+        raise FitHubertError(
+            f"could not download {url} ({getattr(error, 'reason', error)}); without a network use "
+            "fithubert_local(ckpt) with a file you have, or `fithubert demo`, which trains a small student offline"
+        ) from error
+    except RuntimeError as error:  # torch.hub's way to say that the hash differs
+        raise FitHubertError(f"{url}: {error}; the file was not kept") from error
+    return target
