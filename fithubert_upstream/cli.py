@@ -1,0 +1,99 @@
+"""`fithubert ...`: one job a sub-command; the work is done elsewhere."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from .errors import FitHubertError
+
+
+def convert(argv: list[str]) -> None:
+    """Bring an official or a pretrain checkpoint into one safetensors file."""
+    parser = argparse.ArgumentParser(
+        prog="fithubert convert",
+        description="Write an official FitHuBERT .ckpt with its .yaml, or a states-*.ckpt of `fithubert pretrain`, as "
+        "one .safetensors file that needs neither fairseq nor a config beside it.",
+        epilog="example: fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors",
+    )
+    parser.add_argument("ckpt", help="official .ckpt or states-*.ckpt")
+    parser.add_argument("model_config", nargs="?", help="the official .yaml")
+    parser.add_argument("-o", "--output", required=True, help="the .safetensors to write")
+    parser.add_argument("--last-head", action="store_true", help="keep the last prediction head only")
+    args = parser.parse_args(argv)
+
+    from .checkpoint import load_fithubert, save_checkpoint
+
+    model = load_fithubert(args.ckpt, args.model_config)
+    if args.last_head:
+        model.keep_heads(model.config.head_layers[-1:])
+    save_checkpoint(model, args.output)
+    count = sum(p.numel() for p in model.parameters())
+    print(f"{args.output}: {count:,} parameters, heads on layers {', '.join(map(str, model.config.head_layers))}")
+
+
+def pretrain(argv: list[str]) -> None:
+    """Distil a student with s3prl's pretrain runner (the flags of run_pretrain.py)."""
+    from .run_pretrain import main
+
+    print(f"student: {main(argv)}")
+
+
+def downstream(argv: list[str]) -> None:
+    """Train or evaluate a SUPERB task with s3prl (the flags of run_downstream.py)."""
+    from .run_downstream import main
+
+    main(argv)
+
+
+def demo(argv: list[str]) -> None:
+    """Synthesise speech, distil a small student, compare it on phone recognition."""
+    from .demo import main
+
+    main(argv)
+
+
+# name -> (job, an example of its use)
+JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
+    "demo": (demo, "fithubert demo"),
+    "pretrain": (
+        pretrain,
+        "fithubert pretrain -u fithubert -g fithubert.yaml -c fithubert_runner.yaml -n my_student",
+    ),
+    "downstream": (
+        downstream,
+        "fithubert downstream -m train -u fithubert -k student.safetensors -d ctc -c mini/pr.yaml -n pr",
+    ),
+    "convert": (convert, "fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors"),
+}
+
+
+def usage() -> str:
+    lines = ["usage: fithubert JOB [flags]     (fithubert JOB --help lists a job's flags)", ""]
+    for name, (job, example) in JOBS.items():
+        lines += [f"  {name:<11} {job.__doc__}", f"  {'':<11}   {example}"]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a job; 0 when done, 2 when what was asked for cannot be."""
+    argv = sys.argv[1:] if argv is None else argv
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in JOBS:
+        print(f"fithubert: expected a job ({', '.join(JOBS)}), found {argv[0]!r}", file=sys.stderr)
+        return 2
+    try:
+        JOBS[argv[0]][0](argv[1:])
+    except FitHubertError as error:
+        # Out of a data loader's worker it comes with that worker's traceback; the last line is ours.
+        message = str(error).strip().splitlines()[-1].removeprefix("fithubert_upstream.errors.FitHubertError: ")
+        print(f"fithubert {argv[0]}: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

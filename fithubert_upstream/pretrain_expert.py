@@ -1,0 +1,121 @@
+"""Distillation as a pretrain task of s3prl: what its pretrain `Runner` builds, feeds and saves."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import CONFIG_KEY, STUDENT_KEY
+from .config import DistillationConfig, from_dict
+from .data import DataConfig, build_dataloader
+from .distillation import DistillationTask
+from .files import atomic_path
+
+STATE_KEY = "FitHubert_State"
+
+
+class UpstreamPretrainExpert(nn.Module):
+    """The interface of s3prl's `pretrain/*/pretrain_expert.py` around a DistillationTask.
+
+    Parameters
+    ----------
+    datarc : the `pretrain_expert.datarc` block of the runner config, see `DataConfig`.
+    upstream_config : path of the model YAML, or its content (s3prl passes that when it resumes).
+    """
+
+    def __init__(self, datarc: dict, upstream_config: str | dict, device: str = "cuda", multi_gpu: bool = False):
+        super().__init__()
+        if isinstance(upstream_config, dict):
+            self.config = DistillationConfig.from_dict(upstream_config)
+        else:
+            self.config = DistillationConfig.from_yaml(upstream_config)
+        self.device = device
+        self.data_seed = torch.initial_seed()
+        data = from_dict(DataConfig, datarc, "pretrain_expert.datarc")
+        self.task = DistillationTask.from_config(self.config)
+        self.dataloader = build_dataloader(data, self.data_seed)
+        self.parallel_task = nn.DataParallel(self.task) if multi_gpu else self.task
+        self.consumed = 0  # batches
+        self.random_state: dict | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """What the runner optimises and clips: the student alone."""
+        return self.task.student
+
+    def get_train_dataloader(self):
+        return self.dataloader
+
+    def forward(self, data, records=None, global_step=0, log_step=1000, **kwargs) -> tuple[Tensor, dict]:
+        """The loss of a batch of (waveforms (B, T), lengths (B,)), and the records with it appended."""
+        if self.random_state is not None:  # the last moment before dropout draws
+            _set_random_state(self.random_state)
+            self.random_state = None
+        waveforms, lengths = data
+        records = defaultdict(list) if records is None else records
+        loss, errors = self.parallel_task(waveforms.to(self.device), lengths)
+        loss, errors = loss.mean(), errors.view(-1, len(self.task.student.layers)).mean(0)
+        records["loss"].append(loss.detach())
+        records["layers"].append(errors)
+        self.consumed += 1
+        return loss, records
+
+    def on_before_zero_grad(self) -> None:
+        pass
+
+    def log_records(self, records, logger, prefix, global_step, **kwargs) -> None:
+        """The loss and each layer's MSE since the last log, to TensorBoard and to `losses.csv` beside it."""
+        row = {"step": global_step, "loss": torch.stack(records["loss"]).mean().item()}
+        for layer, error in enumerate(torch.stack(records["layers"]).mean(0).tolist(), start=1):
+            row[f"layer_{layer}"] = error
+            logger.add_scalar(f"{prefix}layer_{layer}", error, global_step=global_step)
+        _append_row(Path(logger.logdir) / "losses.csv", row)
+
+    def add_state_to_save(self, all_states: dict) -> dict:
+        """The student, its config, and what the next step depends on: the place in the data, the generators."""
+        # The runner saves the step before it counts it; resuming would make that step twice.
+        all_states["Step"] += 1
+        all_states[STUDENT_KEY] = self.task.student.state_dict()
+        all_states[CONFIG_KEY] = self.config.student.to_dict()
+        all_states["Upstream_Config"] = self.config.to_dict()
+        all_states[STATE_KEY] = {
+            "consumed": self.consumed,
+            "data_seed": self.data_seed,
+            "random_state": _get_random_state(),
+        }
+        return all_states
+
+    def load_model(self, init_ckpt: dict) -> None:
+        """Take up what `add_state_to_save` left."""
+        self.task.student.load_state_dict(init_ckpt[STUDENT_KEY])
+        state = init_ckpt[STATE_KEY]
+        self.consumed = self.dataloader.sampler.consumed = state["consumed"]
+        self.data_seed = self.dataloader.sampler.seed = self.dataloader.dataset.seed = state["data_seed"]
+        self.random_state = state["random_state"]
+
+
+def _get_random_state() -> dict:
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict) -> None:
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _append_row(path: Path, row: dict) -> None:
+    """Add a row to a CSV, dropping rows from the same step on: they are left from a run that was broken off."""
+    rows = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            rows = [old for old in csv.DictReader(file) if int(old["step"]) < row["step"]]
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        writer.writeheader()
+        writer.writerows([*rows, row])

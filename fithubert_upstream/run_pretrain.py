@@ -1,0 +1,183 @@
+"""Distillation in s3prl's own pretrain `Runner`, with the flags of s3prl's `run_pretrain.py`."""
+
+import argparse
+import random
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from . import s3prl_compat
+from .checkpoint import load_fithubert, save_checkpoint
+from .config import DistillationConfig, expand_variables, find_config, read_yaml
+from .errors import FitHubertError
+
+RUNNER_KEYS = (
+    "n_epochs",
+    "total_steps",
+    "gradient_accumulate_steps",
+    "gradient_clipping",
+    "log_step",
+    "save_step",
+    "max_keep",
+)
+UPSTREAMS = ("fithubert",)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of s3prl's run_pretrain.py, under their names."""
+    parser = argparse.ArgumentParser(
+        prog="fithubert pretrain",
+        description="Distil a student from a frozen teacher with s3prl's pretrain runner.",
+        epilog="example: fithubert pretrain -u fithubert -g fithubert.yaml -c fithubert_runner.yaml -n my_student "
+        "-o config.pretrain_expert.datarc.libri_root=/data/LibriSpeech",
+    )
+    parser.add_argument("-e", "--past_exp", metavar="{CKPT_PATH,CKPT_DIR}", help="resume from a checkpoint")
+    parser.add_argument("-o", "--override", help="a.b.c=value,,d.e=value; the highest priority")
+    parser.add_argument("-c", "--config", default="fithubert_runner.yaml", help="runner, optimizer and data")
+    parser.add_argument("-u", "--upstream", choices=UPSTREAMS, default="fithubert")
+    parser.add_argument(
+        "-g",
+        "--upstream_config",
+        default="fithubert.yaml",
+        help="student, teacher and loss (a path, or packaged)",
+    )
+    parser.add_argument("-n", "--expname", help="save in result/pretrain/EXPNAME")
+    parser.add_argument("-p", "--expdir", help="save in EXPDIR")
+    parser.add_argument("-a", "--auto_resume", action="store_true", help="resume if the folder holds checkpoints")
+    parser.add_argument("--seed", default=1337, type=int)
+    parser.add_argument("--device", help="default: cuda where there is one, else cpu")
+    parser.add_argument("--multi_gpu", action="store_true", help="nn.DataParallel over all GPUs")
+    return parser
+
+
+def main(argv: list[str]) -> Path:
+    """Train, and return the finished student's `student.safetensors` in the experiment folder.
+
+    Raises FitHubertError for anything wrong in the flags, the configs, the corpus or the checkpoint.
+    """
+    s3prl_compat.apply()
+    args, config = read_arguments(argv)
+    expdir = Path(args.expdir)
+
+    random.seed(args.seed)
+    np.random.seed(args.seed)
+    torch.manual_seed(args.seed)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+    from . import pretrain_expert
+
+    with ExitStack() as stack:
+        stack.callback(s3prl_compat.provide_module("pretrain.fithubert.pretrain_expert", pretrain_expert))
+        stack.enter_context(s3prl_compat.atomic_torch_save())
+        runner = build_runner(args, config)
+        stack.callback(runner.logger.close)
+        runner.train()
+    name_final_states(expdir)
+    student = expdir / "student.safetensors"
+    save_checkpoint(load_fithubert(latest_states(expdir)), student)
+    return student
+
+
+def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
+    """Flags and runner config, from the command line or, when resuming, from the checkpoint; checked."""
+    from s3prl.utility.helper import override
+
+    args = build_parser().parse_args(argv)
+    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if args.expdir is None and args.expname is not None:
+        args.expdir = f"result/pretrain/{args.expname}"
+    if args.auto_resume and args.expdir is not None and latest_states(args.expdir) is not None:
+        args.past_exp = args.expdir
+
+    if args.past_exp is not None:
+        args, config = _resumed(args)
+    else:
+        if args.expdir is None:
+            raise FitHubertError("expected -n NAME or -p FOLDER for the results, found neither")
+        args.init_ckpt = None
+        args.upstream_config = str(find_config(args.upstream_config))
+        config = read_yaml(find_config(args.config))
+    if args.override is not None and args.override.lower() != "none":
+        override(args.override, args, config)
+    if args.init_ckpt is None:
+        DistillationConfig.from_yaml(args.upstream_config)  # a mistake is told before anything is written
+    config = expand_variables(config)
+    check_runner_config(config)
+    if args.device == "cpu":
+        config["runner"]["fp16"] = False  # s3prl's fp16 is CUDA's
+    return args, config
+
+
+def build_runner(args: argparse.Namespace, config: dict):
+    """s3prl's Runner in its experiment folder; a new folder goes again if the corpus or teacher is wrong."""
+    expdir = Path(args.expdir)
+    is_new = not expdir.exists()
+    expdir.mkdir(parents=True, exist_ok=True)
+    try:
+        if args.init_ckpt is None:
+            shutil.copyfile(args.upstream_config, expdir / "config_model.yaml")
+            (expdir / "config_runner.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        return s3prl_compat.pretrain_runner()(args, config)
+    except FitHubertError:
+        if is_new:
+            shutil.rmtree(expdir)
+        raise
+
+
+def _resumed(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
+    """As s3prl: the checkpoint's own flags and config win. Ours alone keeps this machine's device and `-o`."""
+    path = Path(given.past_exp)
+    if path.is_dir():
+        states = latest_states(path)
+        if states is None:
+            raise FitHubertError(f"{path}: expected states-*.ckpt to resume from, found none")
+        path = states
+    try:
+        ckpt = torch.load(path, map_location="cpu", weights_only=True)
+        args, config = argparse.Namespace(**vars(ckpt["Args"])), ckpt["Config"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise FitHubertError(f"{path}: expected a states-*.ckpt of `fithubert pretrain`, found: {error}") from error
+    args.device, args.override = given.device, given.override
+    args.past_exp, args.init_ckpt = given.past_exp, str(path)
+    return args, config
+
+
+def check_runner_config(config: dict) -> None:
+    """Say what s3prl's runner would only assert, or find out after hours."""
+    for block in ("runner", "optimizer", "pretrain_expert"):
+        if not isinstance(config.get(block), dict):
+            raise FitHubertError(f"runner config: expected a block {block!r}, found keys {', '.join(config)}")
+    if not isinstance(config["pretrain_expert"].get("datarc"), dict):
+        raise FitHubertError("runner config: expected a block 'datarc' in pretrain_expert, found none")
+    runner = config["runner"]
+    missing = [key for key in RUNNER_KEYS if key not in runner]
+    unknown = [key for key in runner if key not in (*RUNNER_KEYS, "fp16")]
+    if missing or unknown:
+        raise FitHubertError(
+            f"runner config: runner: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}"
+        )
+    if runner["n_epochs"] <= 0:
+        for key in ("log_step", "save_step"):
+            if not 0 < runner[key] < runner["total_steps"]:
+                raise FitHubertError(
+                    f"runner config: expected {key} between 1 and total_steps - 1 = {runner['total_steps'] - 1}, "
+                    f"found {runner[key]}"
+                )
+
+
+def latest_states(expdir: str | Path) -> Path | None:
+    """The newest checkpoint of a folder; s3prl's `states-epoch-N` is the last of its run, whatever N."""
+    states = list(Path(expdir).glob("states-*.ckpt"))
+    return max(states, key=lambda p: ("epoch" in p.stem, int(p.stem.split("-")[-1])), default=None)
+
+
+def name_final_states(expdir: Path) -> None:
+    """Rename `states-epoch-N.ckpt` to `states-STEP.ckpt`: by its own name s3prl takes it for the oldest."""
+    for path in expdir.glob("states-epoch-*.ckpt"):
+        step = torch.load(path, map_location="cpu", weights_only=True)["Step"]
+        path.rename(expdir / f"states-{step}.ckpt")

@@ -1,0 +1,29 @@
+import torch
+
+from fithubert_upstream.losses import hint_loss
+
+
+def test_hint_loss_by_loops():
+    """facts: MSE of the last layer + 0.1 * the sum of the others', valid frames only."""
+    student, teacher = torch.randn(3, 2, 5, 4), torch.randn(3, 2, 5, 4)
+    lengths = [5, 3]
+    expected, layers = 0.0, []
+    for layer in range(3):
+        total, count = 0.0, 0
+        for b, frames in enumerate(lengths):
+            for t in range(frames):
+                for d in range(4):
+                    total += (student[layer, b, t, d] - teacher[layer, b, t, d]).item() ** 2
+                    count += 1
+        layers.append(total / count)
+        expected += (1.0 if layer == 2 else 0.1) * total / count
+    loss, errors = hint_loss(list(student), list(teacher), torch.tensor(lengths))
+    torch.testing.assert_close(loss.item(), expected)
+    torch.testing.assert_close(errors, torch.tensor(layers))
+
+
+def test_without_padding_all_frames_count():
+    student, teacher = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
+    full, _ = hint_loss(list(student), list(teacher), None)
+    masked, _ = hint_loss(list(student), list(teacher), torch.tensor([5, 5, 5]))
+    torch.testing.assert_close(full, masked)
