@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import types
@@ -34,7 +35,7 @@ def apply() -> None:
     allow_checkpoint_classes()
     keep_isinstance()
     keep_ctc_workers()
-    silence_deprecations()
+    silence_noise()
 
 
 # --------------------------------------------------------------------------------------------
@@ -277,8 +278,9 @@ def _with_own_corpus(load_dataset: Callable) -> Callable:
     return load
 
 
-def silence_deprecations() -> None:
-    """s3prl's `torch.cuda.amp` and `add_(Number, Tensor)` work, and warn of their age at every use."""
+def silence_noise() -> None:
+    """s3prl warns at import of an ESPnet nobody asked for, and at every use of its old torch calls."""
+    logging.getLogger("s3prl.upstream.espnet_hubert.expert").setLevel(logging.ERROR)
     for message, category in (
         (r".*torch\.cuda\.amp\.(autocast|GradScaler)\(args\.\.\.\)` is deprecated", FutureWarning),
         (r".*This overload of (add_|addcmul_|addcdiv_) is deprecated", UserWarning),

@@ -1,0 +1,43 @@
+import pytest
+
+from fithubert_upstream.checkpoint import load_fithubert
+from fithubert_upstream.cli import JOBS, main
+
+from .test_checkpoint import write_official
+
+
+def test_help_shows_every_job_with_an_example(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name, (job, example) in JOBS.items():
+        assert job.__doc__ in text and example in text and example.startswith(f"fithubert {name}")
+
+
+@pytest.mark.parametrize("argv", [[], ["distill_everything"]])
+def test_misuse_exits_with_2(argv, capsys):
+    assert main(argv) == 2
+    assert "demo" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("job", list(JOBS))
+def test_every_job_has_its_own_help(job, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([job, "--help"])
+    assert caught.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_convert(tmp_path, capsys):
+    ckpt, config, _ = write_official(tmp_path)
+    target = tmp_path / "student.safetensors"
+    assert main(["convert", str(ckpt), str(config), "-o", str(target)]) == 0
+    assert "heads on layers 1, 2, 3" in capsys.readouterr().out
+    assert main(["convert", str(target), "--last-head", "-o", str(tmp_path / "small.safetensors")]) == 0
+    assert load_fithubert(tmp_path / "small.safetensors").config.head_layers == (3,)
+
+
+def test_convert_of_nothing_writes_nothing(tmp_path, capsys):
+    assert main(["convert", str(tmp_path / "no.ckpt"), "-o", str(tmp_path / "s.safetensors")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fithubert convert: ") and "no.ckpt" in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

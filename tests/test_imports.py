@@ -1,0 +1,61 @@
+"""The directions of imports (design): read from the sources themselves."""
+
+import ast
+import subprocess
+import sys
+
+from .conftest import REPO
+
+PACKAGE = REPO / "fithubert_upstream"
+
+# module -> the modules of ours it may import at its top; what is not named may import anything below cli.
+LAYERS = {
+    "errors": set(),
+    "files": set(),
+    "lengths": set(),
+    "s3prl_compat": set(),
+    "config": {"errors", "lengths"},
+    "layers": {"lengths"},
+    "losses": {"lengths"},
+    "audio": {"errors", "lengths"},
+    "model": {"config", "layers", "lengths"},
+    "checkpoint": {"config", "errors", "files", "model"},
+    "expert": {"checkpoint", "errors", "lengths"},
+    "distillation": {"config", "errors", "losses", "model", "teacher"},
+}
+HEAVY = {"s3prl", "torchaudio", "transformers", "lightning", "torch"}
+
+
+def own_imports(path) -> set[str]:
+    """Modules of ours that a file imports at its top level."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("fithubert_upstream")):
+            module = (node.module or "").removeprefix("fithubert_upstream").strip(".")
+            found |= {module} if module else {alias.name for alias in node.names}
+    return found
+
+
+def test_lower_modules_do_not_import_upwards():
+    for module, allowed in LAYERS.items():
+        assert own_imports(PACKAGE / f"{module}.py") <= allowed, module
+
+
+def test_nothing_imports_the_command_line():
+    for path in PACKAGE.rglob("*.py"):
+        assert "cli" not in own_imports(path), path
+
+
+def test_importing_the_package_is_light():
+    code = f"import sys, fithubert_upstream; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=REPO)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_student_needs_torch_and_no_framework():
+    code = (
+        "import sys, fithubert_upstream; fithubert_upstream.FitHubert; fithubert_upstream.load_fithubert;"
+        f"print(sorted(m for m in {HEAVY - {'torch'}!r} if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=REPO)
+    assert done.stdout.strip() == "[]"

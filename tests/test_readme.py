@@ -1,0 +1,69 @@
+"""What the README tells a reader to type does what it says."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from fithubert_upstream import run_downstream, run_pretrain
+from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.cli import JOBS
+from fithubert_upstream.config import find_config
+from fithubert_upstream.demo import build_parser as demo_parser
+from fithubert_upstream.hubconf import ENTRIES
+from fithubert_upstream.model import FitHubert
+
+from .conftest import REPO
+
+README = (REPO / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.M | re.S)
+COMMANDS = [
+    shlex.split(line, comments=True) for kind, block in BLOCKS if not kind for line in block.splitlines() if line
+]
+
+
+def test_make_targets_are_there():
+    makefile = (REPO / "Makefile").read_text()
+    targets = [words[1] for words in COMMANDS if words[0] == "make"]
+    assert targets == ["demo", "test"] and all(f"\n{target}: " in makefile for target in targets)
+    assert "make test" in (REPO / ".ci" / "run").read_text()
+
+
+def test_python_block_runs_as_written(tmp_path):
+    (code,) = [block for kind, block in BLOCKS if kind == "python"]
+    save_checkpoint(FitHubert(), tmp_path / "student.safetensors")
+    code = code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},")
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    said = re.search(r"# (\(.*?\))", code)[1]
+    assert f"torch.Size([{said.strip('()')}])" in done.stdout
+
+
+@pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "fithubert"], ids=" ".join)
+def test_command_lines_parse_and_name_packaged_files(words):
+    _, job, *argv = words
+    assert job in JOBS
+    if job == "pretrain":
+        args = run_pretrain.build_parser().parse_args(argv)
+        assert find_config(args.upstream_config).is_file() and find_config(args.config).is_file()
+    elif job == "downstream":
+        ours, _ = run_downstream._own_flags(argv)
+        assert ours.past_exp or run_downstream.find_config(ours.config).is_file()
+    elif job == "demo":
+        demo_parser().parse_args(argv)
+    else:
+        assert job == "convert"  # runs in tests/test_cli.py
+    assert job in ("pretrain", "downstream", "demo", "convert")
+
+
+def test_entries_and_pictures_are_there():
+    for name in re.findall(r"`(fit\w+_\d+h)`", README):
+        assert name in ENTRIES
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (REPO / picture).is_file(), picture
+
+
+def test_parameter_counts_are_the_models():
+    counts = {f"{sum(p.numel() for p in m.parameters()):,}" for m in (FitHubert(), FitHubert().keep_heads((12,)))}
+    assert all(count in README for count in counts)
