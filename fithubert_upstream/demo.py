@@ -71,8 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--teacher-steps", type=int, default=500, help="updates of the teacher's pretraining (%(default)s)"
     )
-    parser.add_argument("--student-steps", type=int, default=250, help="updates of the distillation (%(default)s)")
-    parser.add_argument("--pr-steps", type=int, default=250, help="updates of each phone recogniser (%(default)s)")
+    parser.add_argument("--student-steps", type=int, default=600, help="updates of the distillation (%(default)s)")
+    parser.add_argument("--pr-steps", type=int, default=500, help="updates of each phone recogniser (%(default)s)")
     parser.add_argument("--seed", type=int, default=1337)
     parser.add_argument("-o", "--output", default="result/demo", help="folder of everything (default: %(default)s)")
     return parser
