@@ -22,9 +22,9 @@ from .lengths import SAMPLE_RATE
 class DataConfig:
     """The `pretrain_expert.datarc` block of a runner config; the names are s3prl's where it has one.
 
-    `crop: shortest` cuts each batch at random to its shortest utterance, so that nothing is padded;
-    `crop: none` keeps whole utterances and pads, as the authors did. Utterances outside
-    `min_seconds`..`max_seconds` are left out, and counted.
+    `crop: shortest` cuts each batch at random places to its shortest utterance, and to `crop_seconds` at
+    most, so that nothing is padded; `crop: none` keeps whole utterances and pads, as the authors did.
+    Utterances outside `min_seconds`..`max_seconds` are left out, and counted.
     """
 
     libri_root: str
@@ -32,12 +32,15 @@ class DataConfig:
     sets: tuple[str, ...] = ()  # folders below libri_root; none = all of it
     num_workers: int = 0
     crop: str = "shortest"
+    crop_seconds: float = float("inf")
     min_seconds: float = 0.5
     max_seconds: float = 35.0
 
     def __post_init__(self) -> None:
         if self.crop not in ("shortest", "none"):
             raise FitHubertError(f"expected crop shortest or none, found {self.crop}")
+        if self.crop_seconds < self.min_seconds:
+            raise FitHubertError(f"expected crop_seconds of at least min_seconds, found {self.crop_seconds}")
         if self.train_batch_size < 1:
             raise FitHubertError(f"expected train_batch_size of at least 1, found {self.train_batch_size}")
 
@@ -48,13 +51,12 @@ class Batches(Dataset):
     An item is asked for as (epoch, group), so that its random crop depends on nothing else.
     """
 
-    def __init__(self, files: list[Path], samples: list[int], batch_size: int, crop: str, seed: int):
-        order = sorted(range(len(files)), key=lambda i: (samples[i], str(files[i])))
-        self.groups = [
-            [(files[i], samples[i]) for i in order[start : start + batch_size]]
-            for start in range(0, len(order), batch_size)
-        ]
-        self.crop = crop == "shortest"
+    def __init__(self, utterances: list[tuple[Path, int]], config: DataConfig, seed: int):
+        order = sorted(utterances, key=lambda utterance: (utterance[1], str(utterance[0])))
+        size = config.train_batch_size
+        self.groups = [order[start : start + size] for start in range(0, len(order), size)]
+        self.crop = config.crop == "shortest"
+        self.longest = config.crop_seconds * SAMPLE_RATE
         self.seed = seed
 
     def __len__(self) -> int:
@@ -64,7 +66,7 @@ class Batches(Dataset):
         """(B, T) waveforms and (B,) lengths."""
         epoch, group = epoch_and_group
         draw = np.random.default_rng([self.seed, epoch, group])
-        size = min(samples for _, samples in self.groups[group])
+        size = int(min(self.longest, *(samples for _, samples in self.groups[group])))
         waveforms = []
         for path, samples in self.groups[group]:
             wav = load_waveform(path)
@@ -112,7 +114,7 @@ def build_dataloader(config: DataConfig, seed: int) -> DataLoader:
         )
     hours = sum(n for _, n in kept) / SAMPLE_RATE / 3600
     tqdm.write(f"[data] {len(kept)} of {len(files)} utterances, {hours:.2f} h, from {config.libri_root}")
-    dataset = Batches([p for p, _ in kept], [n for _, n in kept], config.train_batch_size, config.crop, seed)
+    dataset = Batches(kept, config, seed)
     return DataLoader(
         dataset,
         batch_size=None,  # an item is a batch already

@@ -27,6 +27,11 @@ def test_cropped_batches_are_pieces_of_their_files(tmp_path):
     assert seen == 8
 
 
+def test_crops_are_no_longer_than_asked(tmp_path):
+    loader = build_dataloader(DataConfig(str(make_corpus(tmp_path)), 3, crop_seconds=0.55), seed=1)
+    assert {waveforms.size(1) for waveforms, _ in loader} == {8800}
+
+
 def test_uncropped_batches_hold_each_file_once(tmp_path):
     loader = build_dataloader(DataConfig(str(make_corpus(tmp_path)), 3, crop="none"), seed=1)
     got = sorted(int(n) for _, lengths in loader for n in lengths)
