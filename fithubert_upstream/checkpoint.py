@@ -108,8 +108,6 @@ def _build(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Path) -
                 f"{path}: {name}: expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
             )
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
     return model.eval()
 
 

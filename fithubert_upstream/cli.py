@@ -92,6 +92,9 @@ def main(argv: list[str] | None = None) -> int:
         message = str(error).strip().splitlines()[-1].removeprefix("fithubert_upstream.errors.FitHubertError: ")
         print(f"fithubert {argv[0]}: {message}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\nfithubert {argv[0]}: interrupted; the finished checkpoints are kept", file=sys.stderr)
+        return 130
     return 0
 
 

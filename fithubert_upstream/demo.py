@@ -162,16 +162,7 @@ def _student(settings: Settings, corpus: Path, teacher: str, output: Path) -> st
         configs = output / "student_model.yaml", output / "student_runner.yaml"
         for path, config in zip(configs, (model, runner), strict=True):
             path.write_text(yaml.safe_dump(config, sort_keys=False))
-        flags = [
-            "-u",
-            "fithubert",
-            "-g",
-            str(configs[0]),
-            "-c",
-            str(configs[1]),
-            "--seed",
-            str(settings.seed),
-        ]
+        flags = ["-u", "fithubert", "-g", str(configs[0]), "-c", str(configs[1]), "--seed", str(settings.seed)]
         distilled = pretrain([*flags, "-p", str(output / "pretrain"), "-a"])
         model = load_fithubert(distilled)
         save_checkpoint(model.keep_heads(model.config.head_layers[-1:]), student)
@@ -192,18 +183,7 @@ def _phone_error_rate(settings: Settings, corpus: Path, upstream: str, ckpt: str
             "runner.eval_step": max(1, settings.pr_steps // 2),
             "runner.save_step": max(1, settings.pr_steps // 2),
         }
-        flags = [
-            "-u",
-            upstream,
-            "-d",
-            "ctc",
-            "-c",
-            "mini/pr.yaml",
-            "-p",
-            str(expdir),
-            "--seed",
-            str(settings.seed),
-        ]
+        flags = ["-u", upstream, "-d", "ctc", "-c", "mini/pr.yaml", "-p", str(expdir), "--seed", str(settings.seed)]
         flags += ["-k", ckpt] if ckpt else []
         flags += ["-s", "last_hidden_state"] if upstream == "fithubert" else []  # as the authors evaluated
         flags += ["-o", ",,".join(f"config.{key}={value}" for key, value in override.items())]

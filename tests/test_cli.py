@@ -27,6 +27,15 @@ def test_every_job_has_its_own_help(job, capsys):
     assert "usage" in capsys.readouterr().out
 
 
+def test_interruption_is_no_traceback(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(JOBS, "demo", (interrupted, ""))
+    assert main(["demo"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
 def test_convert(tmp_path, capsys):
     ckpt, config, _ = write_official(tmp_path)
     target = tmp_path / "student.safetensors"
