@@ -122,8 +122,12 @@ def build_runner(args: argparse.Namespace, config: dict):
         if args.init_ckpt is None:
             shutil.copyfile(args.upstream_config, expdir / "config_model.yaml")
             (expdir / "config_runner.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        return s3prl_compat.pretrain_runner()(args, config)
+        Runner = s3prl_compat.pretrain_runner()
+        runner = Runner.__new__(Runner)  # its constructor opens a log before it finds the mistake
+        runner.__init__(args, config)
+        return runner
     except FitHubertError:
+        runner.logger.close()  # left open, it makes Python 3.12 print a traceback at exit
         if is_new:
             shutil.rmtree(expdir)
         raise

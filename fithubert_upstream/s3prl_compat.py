@@ -347,14 +347,23 @@ def recorded_scalars() -> Iterator[dict[str, float]]:
     from s3prl.downstream import runner
 
     scalars: dict[str, float] = {}
+    writers = []
 
     class Recorder(runner.SummaryWriter):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            writers.append(self)
+
         def add_scalar(self, tag, scalar_value, *args, **kwargs):
             scalars[tag] = float(scalar_value)
             return super().add_scalar(tag, scalar_value, *args, **kwargs)
 
-    with replaced(runner, "SummaryWriter", Recorder):
-        yield scalars
+    try:
+        with replaced(runner, "SummaryWriter", Recorder):
+            yield scalars
+    finally:
+        for writer in writers:  # s3prl leaves its log open when a run fails; Python 3.12 complains at exit
+            writer.close()
 
 
 # --------------------------------------------------------------------------------------------
