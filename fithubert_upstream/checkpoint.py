@@ -7,7 +7,6 @@ but tensors and plain containers.
 import logging
 import pickle
 import re
-import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +78,7 @@ def _load_safetensors(path: Path) -> FitHubert:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, OSError, struct.error) as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise FitHubertError(
             f"{path}: expected a .safetensors student, a states-*.ckpt or an official .ckpt, found a truncated file "
             f"or another format ({error})"

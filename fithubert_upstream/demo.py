@@ -102,11 +102,12 @@ def run(settings: Settings, output: Path) -> list[Row]:
         "student": ("fithubert", student),
         "teacher": ("hf_hubert_custom", teacher),
     }
-    times = _forward_times({name: _build(*upstream) for name, upstream in upstreams.items()})
+    built = {name: _build(*upstream) for name, upstream in upstreams.items()}
+    times = _forward_times(built)
     rows = []
     for name, (upstream, ckpt) in upstreams.items():
         per = _phone_error_rate(settings, corpus, upstream, ckpt, output / f"pr_{name.lower()}")
-        parameters = sum(p.numel() for p in _build(upstream, ckpt).parameters())
+        parameters = sum(p.numel() for p in built[name].parameters())
         rows.append(Row(name, parameters, parameters * 4 / 2**20, times[name] / times["teacher"], per))
     _report(rows, settings, output)
     print(f"\nEverything lies in {output} ({(time.time() - started) / 60:.1f} min).")
