@@ -63,6 +63,20 @@ def test_alone_and_in_any_batch(upstream):
                     torch.testing.assert_close(b[i, : a.size(1)], a[0], atol=1e-4, rtol=0)
 
 
+def test_without_gradients_a_batch_changes_no_bit(upstream):
+    wavs = [torch.randn(n) for n in (1, 700, 5000, 16000, 12345)]
+    with torch.no_grad():
+        together, reverse = upstream(wavs), upstream(wavs[::-1])
+        assert upstream.utterance_wise
+    assert not upstream.utterance_wise
+    padded = upstream(wavs)  # with gradients: one padded batch
+    for key in KEYS:
+        layers = [f[key] if isinstance(f[key], list) else [f[key]] for f in (together, reverse, padded)]
+        for one, other, batch in zip(*layers, strict=True):
+            assert torch.equal(one, other.flip(0))
+            torch.testing.assert_close(one, batch, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_s3prls_featurizer_takes_every_key(upstream, key):
     featurizer = Featurizer(upstream, key, upstream_device="cpu")

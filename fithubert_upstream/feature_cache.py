@@ -1,0 +1,161 @@
+"""Features of a frozen upstream, kept on disk: they are the same in every epoch, so one forward pass is enough.
+
+The numbers stay what they are without the cache, to the last bit. Where an upstream treats each utterance by
+itself, utterances are kept; where an utterance's features depend on what it is batched with (as in HuBERT,
+through the padding), whole batches are, which are found again only if the same utterances come together again.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .errors import FitHubertError
+from .expert import stack_utterances
+from .files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+Feature = Tensor | list[Tensor]  # (B, L, D), or one for each layer
+
+
+class CachedUpstream(nn.Module):
+    """A frozen s3prl upstream that answers from disk what it was asked before.
+
+    Parameters
+    ----------
+    upstream : nn.Module
+        As s3prl's hub builds it: list of (T,) waveforms -> dict of features.
+    feature : str
+        The only key of that dict that is kept and answered (`-s`); `hidden_states` where there is no such key,
+        as s3prl's Featurizer does.
+    folder : path
+        Entries lie in sub-folders named after a digest of the upstream (its class, weights and `identity`), so
+        that one folder serves many.
+    identity : iterable of str
+        What else its features depend on, such as the text of a config file.
+    limit : int
+        Bytes that the folder may hold; when it is full nothing more is added, nothing is thrown out.
+    """
+
+    def __init__(
+        self,
+        upstream: nn.Module,
+        feature: str,
+        folder: str | Path,
+        identity: Iterable[str] = (),
+        limit: int = 50 * 10**9,
+    ):
+        super().__init__()
+        self.upstream = upstream
+        self.feature = feature
+        self.identity = tuple(identity)
+        self.root, self.limit = Path(folder), limit
+        self.bytes = sum(path.stat().st_size for path in self.root.rglob("*.safetensors"))
+        self.found = self.asked = 0
+        self._folder: Path | None = None
+
+    def get_downsample_rates(self, key: str) -> int:
+        return self.upstream.get_downsample_rates(key)
+
+    def forward(self, wavs: list[Tensor]) -> dict[str, Feature]:
+        """The one feature of the waveforms; while the upstream trains or is differentiated, all it answers.
+
+        Raises
+        ------
+        FitHubertError
+            The folder cannot be written to.
+        """
+        if self.upstream.training or torch.is_grad_enabled():
+            return self.upstream(wavs)
+        if self._folder is None:  # only now: s3prl moves the upstream to its device and loads weights first
+            self._folder = self.root / _upstream_digest(self.upstream, self.feature, self.identity, wavs[0].device)
+        groups = [[wav] for wav in wavs] if is_utterance_wise(self.upstream) else [wavs]
+        features = [self._recall(group, self._compute) for group in groups]
+        return {self.feature: features[0] if len(features) == 1 else stack_utterances(features)}
+
+    def _compute(self, wavs: list[Tensor]) -> Feature:
+        features = self.upstream(wavs)
+        if self.feature not in features:
+            self.feature = "hidden_states"
+        return features[self.feature]
+
+    def _recall(self, wavs: list[Tensor], compute: Callable[[list[Tensor]], Feature]) -> Feature:
+        name = _digest(part for wav in wavs for part in (str(len(wav)), wav.detach().cpu().numpy().tobytes()))
+        path = self._folder / name[:2] / f"{name}.safetensors"
+        self.asked += 1
+        try:
+            tensors = load_file(path, device=str(wavs[0].device))
+            self.found += 1
+            return tensors["only"] if "only" in tensors else [tensors[str(i)] for i in range(len(tensors))]
+        except (FileNotFoundError, SafetensorError):  # not there yet, or damaged: written anew
+            feature = compute(wavs)
+            self._keep(feature, path)
+            return feature
+
+    def _keep(self, feature: Feature, path: Path) -> None:
+        layers = {str(i): layer for i, layer in enumerate(feature)} if isinstance(feature, list) else {"only": feature}
+        size = sum(layer.numel() * layer.element_size() for layer in layers.values())
+        if self.bytes + size > self.limit:
+            return
+        # clone: layers may share memory, which safetensors refuses
+        layers = {name: layer.detach().cpu().contiguous().clone() for name, layer in layers.items()}
+        try:
+            with atomic_path(path) as temporary:
+                save_file(layers, temporary)
+                self.bytes += temporary.stat().st_size
+        except OSError as error:
+            raise FitHubertError(
+                f"feature cache {self.root}: expected a folder to write to, found {error.strerror}; give another"
+            ) from None
+
+    def summary(self) -> str:
+        """One line for the end of a run."""
+        return (
+            f"feature cache {self.root}: {self.found:,} of {self.asked:,} from disk, it holds "
+            f"{self.bytes / 10**9:.2f} of {self.limit / 10**9:g} GB"
+        )
+
+
+def is_utterance_wise(upstream: nn.Module) -> bool:
+    """Whether an upstream's features of an utterance are the same bits in any batch."""
+    if hasattr(upstream, "utterance_wise"):
+        return upstream.utterance_wise
+    # s3prl's fbank, mfcc and spectrogram loop over the waveforms
+    return type(upstream).__module__ == "s3prl.upstream.baseline.expert" and "kaldi" in upstream.config
+
+
+def _upstream_digest(upstream: nn.Module, feature: str, identity: Iterable[str], device: torch.device) -> str:
+    """A name for all that features depend on beside the waveforms."""
+    kind = type(upstream)
+    # Kernels, and with them the last bits, change with these.
+    machine = [
+        torch.__version__,
+        str(device.type),
+        torch.backends.cpu.get_cpu_capability(),
+        str(torch.get_num_threads()),
+    ]
+    weights = (
+        part
+        for name, tensor in sorted(upstream.state_dict().items())
+        for part in (
+            name,
+            str(tensor.dtype),
+            tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes(),
+        )
+    )
+    return _digest([kind.__module__, kind.__qualname__, feature, *identity, *machine, *weights])
+
+
+def _digest(parts: Iterable[str | bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        part = part.encode() if isinstance(part, str) else part
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
