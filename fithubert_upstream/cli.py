@@ -46,9 +46,44 @@ def downstream(argv: list[str]) -> None:
     main(argv)
 
 
+def superb(argv: list[str]) -> None:
+    """Run PR, ASR, KS and SV on a list of upstreams; one table beside the published results."""
+    from .superb import main
+
+    main(argv)
+
+
 def demo(argv: list[str]) -> None:
-    """Synthesise speech, distil a small student, compare it on phone recognition."""
+    """Synthesise speech, distil a small student, compare it with FBANK and its teacher on four tasks."""
     from .demo import main
+
+    main(argv)
+
+
+def synth(argv: list[str]) -> None:
+    """Write synthetic speech in the layouts of LibriSpeech, Speech Commands and VoxCeleb1."""
+    from .corpora import main
+
+    main(argv)
+
+
+def check(argv: list[str]) -> None:
+    """Verify a corpus: counts, unreadable files, missing transcripts, trials of missing files."""
+    from .corpus_checks import main
+
+    main(argv)
+
+
+def prepare(argv: list[str]) -> None:
+    """Write the length tables and char.dict that speech recognition needs."""
+    from .prepare import main
+
+    main(argv)
+
+
+def link(argv: list[str]) -> None:
+    """Add FitHuBERT to an s3prl checkout, so that its own scripts know it (--remove takes it out)."""
+    from .link import main
 
     main(argv)
 
@@ -64,7 +99,15 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
         downstream,
         "fithubert downstream -m train -u fithubert -k student.safetensors -d ctc -c mini/pr.yaml -n pr",
     ),
+    "superb": (
+        superb,
+        "fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state -o result/superb",
+    ),
     "convert": (convert, "fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors"),
+    "synth": (synth, "fithubert synth corpora --minutes 20"),
+    "check": (check, "fithubert check librispeech /data/LibriSpeech"),
+    "prepare": (prepare, "fithubert prepare librispeech /data/LibriSpeech"),
+    "link": (link, "fithubert link ~/s3prl"),
 }
 
 
@@ -93,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fithubert {argv[0]}: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nfithubert {argv[0]}: interrupted; the finished checkpoints are kept", file=sys.stderr)
+        print(f"\nfithubert {argv[0]}: interrupted; what was finished is kept", file=sys.stderr)
         return 130
     return 0
 

@@ -18,6 +18,11 @@ from .lengths import FRAME_RATE
 
 T = TypeVar("T")
 
+_PACKAGE = Path(__file__).parent
+MODEL_CONFIGS = (_PACKAGE / "configs",)
+# Installed, these lie inside the package; in a checkout, at its top.
+DOWNSTREAM_CONFIGS = (_PACKAGE / "downstream_configs", _PACKAGE.parent / "downstream_configs")
+
 # FitHuBERT's extractor (official fithubert.yaml): HuBERT's strides, half its width, two pointwise layers.
 FITHUBERT_CONV_LAYERS = (
     (128, 10, 5),
@@ -153,14 +158,27 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def find_config(name: str | Path) -> Path:
-    """A config file by path, or by its name among the packaged ones (`fithubert_upstream/configs`)."""
-    packaged = Path(__file__).parent / "configs"
-    for path in (Path(name), packaged / name):
+def find_config(name: str | Path, folders: tuple[Path, ...] = MODEL_CONFIGS) -> Path:
+    """A config file by path, or by its name among the packaged ones, such as `mini/pr.yaml`.
+
+    Raises
+    ------
+    FitHubertError
+        There is no such config; lists those that are there.
+    """
+    inside = str(name).removeprefix("./").removeprefix("downstream_configs/")
+    for path in (Path(name), *(folder / inside for folder in folders)):
         if path.is_file():
             return path
-    known = ", ".join(sorted(p.name for p in packaged.glob("*.yaml")))
-    raise FitHubertError(f"{name}: expected a config file, found none there; the packaged ones are {known}")
+    raise FitHubertError(
+        f"{name}: expected a config file or the name of a packaged one, found neither; packaged: "
+        f"{', '.join(available_configs(folders))}"
+    )
+
+
+def available_configs(folders: tuple[Path, ...] = MODEL_CONFIGS) -> list[str]:
+    """Names of the packaged configs, as `find_config` takes them."""
+    return sorted({path.relative_to(folder).as_posix() for folder in folders for path in folder.rglob("*.yaml")})
 
 
 def expand_variables(value, key: str = "config"):

@@ -76,7 +76,8 @@ def speak(text: str, voice: Voice, seed: int = 0) -> np.ndarray:
 
     The library is loaded for each call and unloaded after it (7 ms in all): the phases of its pitch
     flutter and its noise live in variables that nothing else resets, and an utterance must not depend
-    on those before it. Where the process holds the library in another way, this cannot be so.
+    on those before it; for the same reason the seed goes to the C library's `srand`, too. Where the
+    process holds the library in another way, this cannot be so.
 
     Parameters
     ----------
@@ -110,6 +111,7 @@ def speak(text: str, voice: Voice, seed: int = 0) -> np.ndarray:
         if library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0) != ESPEAK_RATE:
             raise FitHubertError(f"eSpeak NG does not start at {ESPEAK_RATE} Hz: reinstall espeakng-loader")
         library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        ctypes.CDLL(None).srand(ctypes.c_uint(seed))  # the breath of Klatt voices such as Reed is its rand()
         library.espeak_SetSynthCallback(collect)
         if library.espeak_SetVoiceByName(voice.name.encode()) != 0:
             raise FitHubertError(f"expected an eSpeak NG voice such as en-us+f3, found {voice.name!r}")

@@ -5,9 +5,10 @@ itself, utterances are kept; where an utterance's features depend on what it is 
 through the padding), whole batches are, which are found again only if the same utterances come together again.
 """
 
+import argparse
+import contextlib
 import hashlib
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -15,11 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from . import s3prl_compat
 from .errors import FitHubertError
 from .expert import stack_utterances
 from .files import atomic_path
-
-logger = logging.getLogger(__name__)
 
 Feature = Tensor | list[Tensor]  # (B, L, D), or one for each layer
 
@@ -159,3 +159,21 @@ def _digest(parts: Iterable[str | bytes]) -> str:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def cached_upstreams(args: argparse.Namespace, folder: str | Path, limit: int) -> Iterator[None]:
+    """Let s3prl's hub build the upstream of `args` with a cache around it, in the block; then say what it did."""
+    config = args.upstream_model_config
+    text = Path(config).read_text(encoding="utf-8") if config and Path(config).is_file() else str(config)
+    caches = []
+
+    def with_cache(upstream: nn.Module) -> CachedUpstream:
+        identity = (args.upstream, text)
+        caches.append(CachedUpstream(upstream, args.upstream_feature_selection, folder, identity, limit))
+        return caches[-1]
+
+    with s3prl_compat.wrapped_upstream(args.upstream, with_cache):
+        yield
+    for cache in caches:
+        print(cache.summary())

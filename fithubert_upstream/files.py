@@ -23,6 +23,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """Where what can be computed again is remembered: $FITHUBERT_CACHE, else ~/.cache/fithubert. It need not exist."""
+    return Path(os.environ.get("FITHUBERT_CACHE") or "~/.cache/fithubert").expanduser()
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from .audio import load_waveform
 from .errors import FitHubertError
 from .lengths import FRAME_RATE, SAMPLE_RATE
-from .s3prl_compat import mend_torchaudio_import
+from .torchaudio_compat import mend_torchaudio_import
 
 WINDOW = 400  # samples that a frame sees, of the MFCCs as of the convolutions: no shift between the two
 MIN_SECONDS = 0.5

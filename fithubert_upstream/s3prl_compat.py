@@ -1,8 +1,8 @@
-"""s3prl 0.4.18 on today's PyTorch: every repair of s3prl's and torchaudio's internals, and nothing else.
+"""s3prl 0.4.18 on today's PyTorch: every repair of s3prl's internals, and nothing else.
 
 `apply()` runs the repairs that a plain `import s3prl.hub` needs; each one looks first whether the
 thing is really missing, and may be called again. The context managers below it are for the
-length of one run. This module imports nothing of ours.
+length of one run. torchaudio's own repairs are in `torchaudio_compat`, which `apply()` runs first.
 """
 
 import argparse
@@ -16,10 +16,12 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.utils.data import DistributedSampler, Sampler
+
+from . import torchaudio_compat
 
 # Stands for "there was nothing", where None may be a real value.
 _ABSENT = object()
@@ -27,161 +29,14 @@ _ABSENT = object()
 
 def apply() -> None:
     """Make `import s3prl.hub` and s3prl's runners work; safe to repeat."""
-    mend_torchaudio_import()
-    add_torchaudio_backends()
-    add_torchaudio_io()
-    add_sox_effects()
+    torchaudio_compat.apply()
     add_huggingface_names()
     allow_checkpoint_classes()
     keep_isinstance()
     keep_ctc_workers()
+    add_catalyst_sampler()
+    add_sox_transformer()
     silence_noise()
-
-
-# --------------------------------------------------------------------------------------------
-# torchaudio
-
-
-def mend_torchaudio_import() -> None:
-    """torchaudio dies at import when its binary extension does not fit the installed torch."""
-    if "torchaudio" in sys.modules:
-        return
-    try:
-        importlib.import_module("torchaudio")
-        return
-    except ModuleNotFoundError:  # not installed at all: nothing to mend
-        raise
-    except (OSError, ImportError, RuntimeError):
-        # OSError: no libc10_cuda.so beside a CPU-only torch; RuntimeError: another CUDA version.
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
-            del sys.modules[name]
-    # torchaudio knows how to live without the extension, when `_load_lib` answers False. Its own
-    # `_extension/__init__.py` takes the function from the `utils` that is registered here.
-    package = importlib.util.find_spec("torchaudio")
-    name = "torchaudio._extension.utils"
-    path = Path(package.submodule_search_locations[0], "_extension", "utils.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    utils = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(utils)
-    utils._load_lib = lambda lib: False
-    sys.modules[name] = utils
-    importlib.import_module("torchaudio")
-
-
-def add_torchaudio_backends() -> None:
-    """torchaudio >= 2.9 has no `set_audio_backend` and its kin, which s3prl calls at import."""
-    import torchaudio
-
-    if not hasattr(torchaudio, "set_audio_backend"):
-        torchaudio.set_audio_backend = lambda backend: None
-    if not hasattr(torchaudio, "get_audio_backend"):
-        torchaudio.get_audio_backend = lambda: "soundfile"
-    if not hasattr(torchaudio, "list_audio_backends"):
-        torchaudio.list_audio_backends = lambda: ["soundfile"]
-
-
-def add_torchaudio_io() -> None:
-    """torchaudio >= 2.9 reads and writes through TorchCodec only: use soundfile where it is absent."""
-    import torchaudio
-
-    if hasattr(torchaudio, "load_with_torchcodec") and importlib.util.find_spec("torchcodec") is None:
-        torchaudio.load = load_audio
-        torchaudio.save = save_audio
-    if not hasattr(torchaudio, "info"):
-        torchaudio.info = audio_info
-
-
-def load_audio(
-    uri,
-    frame_offset: int = 0,
-    num_frames: int = -1,
-    normalize: bool = True,
-    channels_first: bool = True,
-    format: str | None = None,
-    buffer_size: int = 4096,
-    backend: str | None = None,
-) -> tuple[torch.Tensor, int]:
-    """`torchaudio.load` over soundfile.
-
-    Returns ((channels, time), or (time, channels) without channels_first; the rate in Hz). Samples
-    are float32 in [-1, 1]; with normalize=False those of 16 and 32 bit PCM keep their integers.
-    """
-    import soundfile
-
-    with soundfile.SoundFile(_soundfile_uri(uri)) as file:
-        dtype = "float32" if normalize else {"PCM_16": "int16", "PCM_32": "int32"}.get(file.subtype, "float32")
-        file.seek(min(frame_offset, file.frames))
-        samples = file.read(num_frames, dtype=dtype, always_2d=True)  # (time, channels)
-        rate = file.samplerate
-    waveform = torch.from_numpy(samples)
-    return (waveform.t().contiguous() if channels_first else waveform), rate
-
-
-def save_audio(
-    uri,
-    src: torch.Tensor,
-    sample_rate: int,
-    channels_first: bool = True,
-    format: str | None = None,
-    encoding: str | None = None,
-    bits_per_sample: int | None = None,
-    buffer_size: int = 4096,
-    backend: str | None = None,
-    compression: float | None = None,
-) -> None:
-    """`torchaudio.save` over soundfile; src is (channels, time), (time, channels) or one channel."""
-    import soundfile
-
-    samples = src.detach().cpu()
-    if samples.ndim == 2 and channels_first:
-        samples = samples.t()
-    subtype = "FLOAT" if encoding == "PCM_F" else f"PCM_{bits_per_sample}" if bits_per_sample else None
-    uri = _soundfile_uri(uri)
-    soundfile.write(uri, samples.numpy(), sample_rate, subtype=subtype, format=format and format.upper())
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What `torchaudio.info` returned before torchaudio 2.9."""
-
-    sample_rate: int
-    num_frames: int
-    num_channels: int
-    bits_per_sample: int
-    encoding: str
-
-
-def audio_info(uri, format: str | None = None, buffer_size: int = 4096, backend: str | None = None) -> AudioInfo:
-    """`torchaudio.info` over soundfile; bits_per_sample is 0 where the format has no such number."""
-    import soundfile
-
-    info = soundfile.info(_soundfile_uri(uri))
-    bits = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
-    encoding = info.format if info.format in ("FLAC", "MP3") else info.subtype
-    return AudioInfo(info.samplerate, info.frames, info.channels, bits.get(info.subtype, 0), encoding)
-
-
-def _soundfile_uri(uri):
-    return os.fspath(uri) if isinstance(uri, os.PathLike) else uri
-
-
-def add_sox_effects() -> None:
-    """torchaudio >= 2.9 has no `sox_effects`, from which s3prl's datasets import."""
-    import torchaudio
-
-    if hasattr(torchaudio, "sox_effects") or has_module("torchaudio.sox_effects"):
-        return
-    module = types.ModuleType("torchaudio.sox_effects")
-    module.apply_effects_file = _no_effects
-    module.apply_effects_tensor = _no_effects
-    torchaudio.sox_effects = sys.modules[module.__name__] = module
-
-
-def _no_effects(source, *args, **kwargs):
-    # apply_effects_file(path, effects, ...), apply_effects_tensor(tensor, rate, effects, ...)
-    effects = kwargs.get("effects") or next((a for a in args if isinstance(a, (list, tuple))), [])
-    chain = ", ".join(" ".join(map(str, effect)) for effect in effects)
-    raise NotImplementedError(f"this torchaudio has no SoX effects, the chain '{chain}' is not rebuilt yet")
 
 
 # --------------------------------------------------------------------------------------------
@@ -278,6 +133,37 @@ def _with_own_corpus(load_dataset: Callable) -> Callable:
     return load
 
 
+def add_catalyst_sampler() -> None:
+    """s3prl's keyword spotting imports one class of catalyst, a dead project."""
+    if not _imports("catalyst.data.sampler"):
+        module = types.ModuleType("catalyst.data.sampler")
+        module.DistributedSamplerWrapper = DistributedSamplerWrapper
+        provide_module(module.__name__, module)
+
+
+class DistributedSamplerWrapper(DistributedSampler):
+    """Deals the indices that a sampler draws to the processes of a distributed run.
+
+    The sampler must draw the same in every process (s3prl seeds them alike), and draws anew each epoch.
+    """
+
+    def __init__(self, sampler: Sampler, num_replicas: int | None = None, rank: int | None = None):
+        super().__init__(sampler, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.sampler = sampler
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = list(self.sampler)
+        return (drawn[i] for i in super().__iter__())
+
+
+def add_sox_transformer() -> None:
+    """s3prl's speaker verification imports the class of a package `sox`, and never uses it."""
+    if not _imports("sox"):
+        module = types.ModuleType("sox")
+        module.Transformer = type("Transformer", (), {})
+        provide_module("sox", module)
+
+
 def silence_noise() -> None:
     """s3prl warns at import of an ESPnet nobody asked for, and at every use of its old torch calls."""
     logging.getLogger("s3prl.upstream.espnet_hubert.expert").setLevel(logging.ERROR)
@@ -338,6 +224,101 @@ def without_cuda() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def speaker_verification(device: str, trimmed_lengths: Callable[[list[str]], list[int]]) -> Iterator[None]:
+    """s3prl's `sv_voxceleb1` on any device and any corpus, in the block.
+
+    It moves its mask with `.cuda()` whatever the device; it keeps the lengths of the training files inside
+    site-packages, under one name for every corpus, so that a second corpus gets the list of the first; and it
+    scores the dev split with the test's trials.
+
+    Parameters
+    ----------
+    device : str
+    trimmed_lengths : callable
+        Paths of audio files -> samples of each after SV's effects.
+    """
+    from s3prl.downstream.sv_voxceleb1 import dataset, expert
+
+    class TrainingSet(dataset.SpeakerVerifi_train):
+        def __init__(self, vad_config, key_list, file_path, meta_data, max_timestep=None, n_jobs=12):
+            self.roots, self.root_key, self.vad_c = file_path, key_list, vad_config
+            self.max_timestep = max_timestep
+            paths = [path for root in file_path for path in dataset.find_files(root)]
+            lengths = trimmed_lengths(paths)
+            self.dataset = [p for p, n in zip(paths, lengths, strict=True) if n > vad_config["min_sec"]]
+            self.all_speakers = sorted(
+                folder.stem for root in file_path for folder in Path(root).iterdir() if folder.is_dir()
+            )
+            self.speaker_num = len(self.all_speakers)
+
+    def log_records(self, mode, *args, **kwargs):
+        scored = self.dev_dataset if mode == "dev" else self.test_dataset
+        with replaced(self, "test_dataset", scored):
+            return logged(self, mode, *args, **kwargs)
+
+    logged = expert.DownstreamExpert.log_records
+    with (
+        replaced(torch.Tensor, "cuda", lambda tensor, *args, **kwargs: tensor.to(device)),
+        replaced(expert, "SpeakerVerifi_train", TrainingSet),
+        replaced(expert.DownstreamExpert, "log_records", log_records),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def padded_recurrence() -> Iterator[None]:
+    """On a CPU, torch's way back through a packed sequence takes a time quadratic in its length.
+
+    For one BiLSTM of 128 on 8 x 15 s of FBANK that is 14 s, against 0.3 s for the same recurrence over padded
+    sequences, which the LSTMs of s3prl's `asr` and `ctc` that are built in the block get. The numbers are the
+    same but for the order of sums (1e-6).
+    """
+    from s3prl.downstream.asr import model
+
+    def build(self, *args, **kwargs):
+        as_in_s3prl(self, *args, **kwargs)
+        self.layer.forward = functools.partial(_recur_over_padded, self.layer)
+
+    as_in_s3prl = model.RNNLayer.__init__
+    with (
+        replaced(model.RNNLayer, "__init__", build),
+        replaced(model, "pack_padded_sequence", lambda x, lengths, **kwargs: (x, lengths)),
+        replaced(model, "pad_packed_sequence", lambda padded, **kwargs: padded),
+    ):
+        yield
+
+
+def _recur_over_padded(layer: torch.nn.RNNBase, padded: tuple[torch.Tensor, torch.Tensor]) -> tuple:
+    """One recurrent layer; ((B, L, D), lengths) in, (((B, L, D'), lengths), None) out, zero past each length."""
+    x, lengths = padded
+    index = torch.arange(x.size(1))
+    valid = index < lengths[:, None].cpu()  # (B, L)
+    back = torch.where(valid, lengths[:, None].cpu() - 1 - index, index)[..., None].to(x.device)  # turns each around
+    start = x.new_zeros(1, len(x), layer.hidden_size)
+    start = (start, start) if layer.mode == "LSTM" else start
+    run = getattr(torch, layer.mode.lower())  # torch.lstm, torch.gru, ...
+    directions = 2 if layer.bidirectional else 1
+    size = len(layer._flat_weights) // directions
+    outputs = []
+    for direction in range(directions):
+        weights = layer._flat_weights[direction * size : (direction + 1) * size]
+        turned = x.gather(1, back.expand_as(x)) if direction else x
+        output = run(turned, start, weights, layer.bias, 1, 0.0, layer.training, False, True)[0]  # (B, L, hidden)
+        outputs.append(output.gather(1, back.expand_as(output)) if direction else output)
+    return (torch.cat(outputs, dim=2) * valid[..., None].to(x.device), lengths), None
+
+
+@contextlib.contextmanager
+def wrapped_upstream(name: str, wrap: Callable[[torch.nn.Module], torch.nn.Module]) -> Iterator[None]:
+    """Let `s3prl.hub.<name>` build upstreams that went through `wrap`, in the block."""
+    from s3prl import hub
+
+    build = getattr(hub, name)
+    with replaced(hub, name, lambda *args, **kwargs: wrap(build(*args, **kwargs))):
+        yield
+
+
+@contextlib.contextmanager
 def recorded_scalars() -> Iterator[dict[str, float]]:
     """s3prl only prints a run's results: collect what its downstream runner logs.
 
@@ -377,6 +358,15 @@ def has_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # a parent is missing
+        return False
+
+
+def _imports(name: str) -> bool:
+    """Whether a module is there and survives its import, which old packages do not on a new torch."""
+    try:
+        importlib.import_module(name)
+        return True
+    except Exception:
         return False
 
 

@@ -64,9 +64,9 @@ class TransformersTeacher(Teacher):
 
     def __init__(self, model: str):
         super().__init__()
-        from . import s3prl_compat
+        from . import torchaudio_compat
 
-        s3prl_compat.mend_torchaudio_import()  # transformers imports torchaudio where it finds one
+        torchaudio_compat.mend_torchaudio_import()  # transformers imports torchaudio where it finds one
         from transformers import AutoConfig, AutoModel
 
         try:

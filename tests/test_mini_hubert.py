@@ -5,7 +5,7 @@ import torch
 
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.mini_hubert import WINDOW, _count_frames, _mfcc, _random_spans, pretrain_mini_hubert
-from fithubert_upstream.s3prl_compat import mend_torchaudio_import
+from fithubert_upstream.torchaudio_compat import mend_torchaudio_import
 
 TINY = {
     "batch_size": 4,

