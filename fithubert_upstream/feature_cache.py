@@ -83,7 +83,9 @@ class CachedUpstream(nn.Module):
         features = self.upstream(wavs)
         if self.feature not in features:
             self.feature = "hidden_states"
-        return features[self.feature]
+        feature = features[self.feature]
+        feature = list(feature.values()) if isinstance(feature, dict) else feature  # as s3prl's Featurizer takes them
+        return list(feature) if isinstance(feature, tuple) else feature
 
     def _recall(self, wavs: list[Tensor], compute: Callable[[list[Tensor]], Feature]) -> Feature:
         name = _digest(part for wav in wavs for part in (str(len(wav)), wav.detach().cpu().numpy().tobytes()))

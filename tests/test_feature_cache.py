@@ -143,6 +143,18 @@ def test_training_and_gradients_pass_by(student, tmp_path):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", [tuple, lambda layers: dict(enumerate(layers))])
+def test_tuples_and_dicts_of_layers_are_kept_too(tmp_path, kind):
+    class Layers(Padding):
+        def forward(self, wavs):
+            return {"hidden_states": kind(super().forward(wavs)["hidden_states"])}
+
+    expected = Padding()(WAVS)["hidden_states"]
+    for _ in range(2):
+        assert equal(CachedUpstream(Layers().eval(), "hidden_states", tmp_path)(WAVS)["hidden_states"], expected)
+
+
+@torch.no_grad()
 def test_an_unknown_feature_becomes_hidden_states(tmp_path):
     cache = CachedUpstream(Padding().eval(), "no_such_key", tmp_path)
     assert list(cache(WAVS)) == ["hidden_states"] == list(cache(WAVS))
