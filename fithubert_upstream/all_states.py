@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from .downstream import checks
 from .downstream.tasks import Task, task_of
 from .errors import FitHubertError
 from .files import atomic_path
@@ -31,7 +32,7 @@ def evaluate_all_states(ours: argparse.Namespace, argv: list[str]) -> dict[str, 
     Raises
     ------
     FitHubertError
-        There are no such checkpoints, or it is not an evaluation.
+        There are no such checkpoints, one is damaged or of another task than SUPERB's, or it is not an evaluation.
     """
     from .run_downstream import main
 
@@ -45,11 +46,12 @@ def evaluate_all_states(ours: argparse.Namespace, argv: list[str]) -> dict[str, 
     if not states:
         raise FitHubertError(f"-e {folder}: expected states-*.ckpt in it, found none; train first")
 
-    results, task, split = {}, None, ours.evaluate_split
-    for path in states:
-        scalars = main([*argv, "-e", str(path)])
-        task = task or task_of(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["Args"].downstream)
-        results[path] = scalars
+    for path in states:  # a damaged one is told before the first is evaluated
+        checks.check_past_exp(str(path))
+    task = task_of(torch.load(states[0], map_location="cpu", weights_only=True)["Args"].downstream)
+    split = ours.evaluate_split
+
+    results = {path: main([*argv, "-e", str(path)]) for path in states}
     values = {path: task.result(scalars, split) for path, scalars in results.items()}
     best = (max if task.higher_is_better else min)(values, key=values.get)
 

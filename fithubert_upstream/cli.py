@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 
 from .errors import FitHubertError
@@ -131,6 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         JOBS[argv[0]][0](argv[1:])
     except FitHubertError as error:
+        traceback.clear_frames(error.__traceback__)  # progress bars close now, and not after the message
         # Out of a data loader's worker it comes with that worker's traceback; the last line is ours.
         message = str(error).strip().splitlines()[-1].removeprefix("fithubert_upstream.errors.FitHubertError: ")
         print(f"fithubert {argv[0]}: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The main job end to end: speech, a teacher, a distilled student, and phone recognition on all three.
+"""The main job end to end: speech, a teacher, a distilled student, and SUPERB's four tasks on all three upstreams.
 
 Every stage leaves its result in the output folder and is skipped when it lies there, so a demo that
 was interrupted goes on where it stopped.
@@ -20,11 +20,19 @@ from torch import Tensor
 from .audio import find_audio
 from .checkpoint import load_fithubert, save_checkpoint
 from .config import find_config, read_yaml
+from .downstream.tasks import TASKS
 from .errors import FitHubertError
 from .files import atomic_path
 from .lengths import SAMPLE_RATE
+from .superb_report import Row, draw_tasks
 
-SYNTHETIC_MINUTES = {"train": 20.0, "dev": 1.5, "test": 4.0}
+# Minutes of synthetic speech in each layout.
+SYNTHETIC_MINUTES = {
+    "librispeech": {"train": 20.0, "dev": 1.5, "test": 4.0},
+    "speech_commands": {"train": 10.0, "test": 2.0},
+    "voxceleb1": {"dev": 15.0, "test": 6.0},
+}
+TASK_STEPS = {"pr": 300, "asr": 250, "ks": 200, "sv": 120}
 
 
 @dataclass(frozen=True)
@@ -32,39 +40,35 @@ class Settings:
     """What a demo's numbers depend on; a folder of results belongs to one of these."""
 
     librispeech: str | None
+    speech_commands: str | None
+    voxceleb1: str | None
     train: list[str]
     dev: list[str]
     test: list[str]
-    minutes: dict[str, float]
+    minutes: dict[str, dict[str, float]]
     teacher: str | None
     teacher_steps: int
     student_steps: int
-    pr_steps: int
+    task_steps: list[int]
     seed: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the results table; time is that of 10 s of speech, as a ratio to the teacher's."""
-
-    name: str
-    parameters: int
-    megabytes: float
-    time_ratio: float
-    per: float
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert demo",
-        description="Synthesise speech (or take a LibriSpeech-layout corpus), pretrain a small HuBERT teacher, distil "
-        "it into a small FitHuBERT student and compare FBANK, student and teacher on phone recognition.",
+        description="Synthesise speech (or take real corpora), pretrain a small HuBERT teacher, distil it into a small "
+        "FitHuBERT student and compare FBANK, student and teacher on phone and speech recognition, keyword spotting "
+        "and speaker verification.",
         epilog="example: fithubert demo --librispeech LibriSpeech --train train-clean-100 --dev dev-clean "
         "--test test-clean",
     )
     parser.add_argument("--librispeech", metavar="DIR", help="real speech in LibriSpeech layout instead of synthetic")
+    parser.add_argument("--speech-commands", metavar="DIR", help="the same for keyword spotting; holds train and test")
+    parser.add_argument("--voxceleb1", metavar="DIR", help="the same for speaker verification; with *_trials.txt")
     for split in ("train", "dev", "test"):
-        parser.add_argument(f"--{split}", nargs="+", default=[split], metavar="FOLDER", help=f"folder(s) to {split} on")
+        parser.add_argument(
+            f"--{split}", nargs="+", default=[split], metavar="FOLDER", help=f"folder(s) of --librispeech to {split} on"
+        )
     parser.add_argument(
         "--teacher", metavar="DIR_OR_ID", help="a transformers HuBERT of 4 layers and width 192 instead"
     )
@@ -72,7 +76,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--teacher-steps", type=int, default=500, help="updates of the teacher's pretraining (%(default)s)"
     )
     parser.add_argument("--student-steps", type=int, default=600, help="updates of the distillation (%(default)s)")
-    parser.add_argument("--pr-steps", type=int, default=500, help="updates of each phone recogniser (%(default)s)")
+    steps = list(TASK_STEPS.values())
+    parser.add_argument(
+        "--task-steps",
+        type=int,
+        nargs=4,
+        default=steps,
+        metavar=tuple(map(str.upper, TASK_STEPS)),
+        help=f"updates of each task's head ({' '.join(map(str, steps))})",
+    )
     parser.add_argument("--seed", type=int, default=1337)
     parser.add_argument("-o", "--output", default="result/demo", help="folder of everything (default: %(default)s)")
     return parser
@@ -81,35 +93,50 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> list[Row]:
     """Run what is not done yet, print the table and write it with the picture."""
     args = build_parser().parse_args(argv)
-    minutes = {} if args.librispeech else SYNTHETIC_MINUTES
     settings = {name: value for name, value in vars(args).items() if name != "output"}
+    minutes = {name: size for name, size in SYNTHETIC_MINUTES.items() if settings[name] is None}
     return run(Settings(**settings, minutes=minutes), Path(args.output))
 
 
 def run(settings: Settings, output: Path) -> list[Row]:
     """The demo in `output`. Raises FitHubertError when the folder holds a demo of other settings."""
+    from . import superb
+
     started = time.time()
     if settings.librispeech is not None:  # a mistake is told before anything is written
         for split in ("train", "dev", "test"):
             find_audio(settings.librispeech, getattr(settings, split))
+    for name in ("speech_commands", "voxceleb1"):
+        folder = getattr(settings, name)
+        if folder is not None and not Path(folder).is_dir():
+            raise FitHubertError(
+                f"--{name.replace('_', '-')} {folder}: expected a folder, found none; correct the path"
+            )
     _claim(output, settings)
-    corpus = _corpus(settings, output)
-    teacher = _teacher(settings, corpus, output)
-    student = _student(settings, corpus, teacher, output)
+    corpora = _corpora(settings, output)
+    teacher = _teacher(settings, corpora["librispeech"], output)
+    student = _student(settings, corpora["librispeech"], teacher, output)
 
-    upstreams = {
-        "FBANK": ("fbank", None),
-        "student": ("fithubert", student),
-        "teacher": ("hf_hubert_custom", teacher),
-    }
-    built = {name: _build(*upstream) for name, upstream in upstreams.items()}
-    times = _forward_times(built)
-    rows = []
-    for name, (upstream, ckpt) in upstreams.items():
-        per = _phone_error_rate(settings, corpus, upstream, ckpt, output / f"pr_{name.lower()}")
-        parameters = sum(p.numel() for p in built[name].parameters())
-        rows.append(Row(name, parameters, parameters * 4 / 2**20, times[name] / times["teacher"], per))
-    _report(rows, settings, output)
+    upstreams = [
+        superb.Upstream("FBANK", "fbank"),
+        superb.Upstream("student", "fithubert", student, "last_hidden_state"),  # as the authors evaluated
+        superb.Upstream("teacher", "hf_hubert_custom", teacher),
+    ]
+    rows = superb.run(
+        upstreams,
+        list(TASKS),
+        superb.Settings(
+            **{name: str(folder) for name, folder in corpora.items()},
+            overrides=tuple((key, "runner.total_steps", n) for key, n in zip(TASKS, settings.task_steps, strict=True)),
+            splits=(settings.train, settings.dev, settings.test),
+            skip_oov=True,
+            seed=settings.seed,
+            feature_cache=str(output / "features"),
+        ),
+        output / "superb",
+    )
+    times = _forward_times({upstream.label: _build(upstream) for upstream in upstreams})
+    _report(rows, times, settings, output)
     print(f"\nEverything lies in {output} ({(time.time() - started) / 60:.1f} min).")
     return rows
 
@@ -122,14 +149,20 @@ def _claim(output: Path, settings: Settings) -> None:
         temporary.write_text(json.dumps(asdict(settings), indent=2))
 
 
-def _corpus(settings: Settings, output: Path) -> Path:
-    if settings.librispeech is not None:
-        return Path(settings.librispeech)
-    from .corpora import synthesise_librispeech
+def _corpora(settings: Settings, output: Path) -> dict[str, Path]:
+    """The three corpora, synthesised where no real one was given."""
+    from .corpora import synthesise_librispeech, synthesise_speech_commands, synthesise_voxceleb1
 
-    _say("Speech: eSpeak NG reads sentences of a small grammar")
-    synthesise_librispeech(output / "corpus", settings.minutes, seed=settings.seed)
-    return output / "corpus"
+    synthesise = {
+        "librispeech": synthesise_librispeech,
+        "speech_commands": synthesise_speech_commands,
+        "voxceleb1": synthesise_voxceleb1,
+    }
+    if settings.minutes:
+        _say("Speech: eSpeak NG reads sentences of a small grammar and the words of Speech Commands")
+    for name, minutes in settings.minutes.items():
+        synthesise[name](output / "corpora" / name, minutes, seed=settings.seed)
+    return {name: Path(getattr(settings, name) or output / "corpora" / name) for name in synthesise}
 
 
 def _teacher(settings: Settings, corpus: Path, output: Path) -> str:
@@ -170,38 +203,10 @@ def _student(settings: Settings, corpus: Path, teacher: str, output: Path) -> st
     return str(student)
 
 
-def _phone_error_rate(settings: Settings, corpus: Path, upstream: str, ckpt: str | None, expdir: Path) -> float:
-    """Train and test a phone recogniser on frozen features with s3prl's run_downstream; PER in [0, 1]."""
-    from .run_downstream import main as downstream
-
-    result = expdir / "result.json"
-    if not result.is_file():
-        _say(f"Phone recognition on {upstream}")
-        override = {
-            "downstream_expert.corpus.path": str(corpus),
-            **{f"downstream_expert.corpus.{split}": getattr(settings, split) for split in ("train", "dev", "test")},
-            "runner.total_steps": settings.pr_steps,
-            "runner.eval_step": max(1, settings.pr_steps // 2),
-            "runner.save_step": max(1, settings.pr_steps // 2),
-        }
-        flags = ["-u", upstream, "-d", "ctc", "-c", "mini/pr.yaml", "-p", str(expdir), "--seed", str(settings.seed)]
-        flags += ["-k", ckpt] if ckpt else []
-        flags += ["-s", "last_hidden_state"] if upstream == "fithubert" else []  # as the authors evaluated
-        flags += ["-o", ",,".join(f"config.{key}={value}" for key, value in override.items())]
-        downstream(["-m", "train", *flags, "--skip-oov", "-a"])
-        scores = downstream(["-m", "evaluate", "-t", "test", "-e", str(expdir / "dev-best.ckpt")])
-        with atomic_path(result) as temporary:
-            temporary.write_text(json.dumps({"per": scores["ctc-libriphone/test-per"]}))
-    return json.loads(result.read_text())["per"]
-
-
-def _build(upstream: str, ckpt: str | None) -> torch.nn.Module:
-    from .hubconf import register
-
-    register()
+def _build(upstream) -> torch.nn.Module:
     from s3prl import hub
 
-    return getattr(hub, upstream)(**({} if ckpt is None else {"ckpt": ckpt})).eval()
+    return getattr(hub, upstream.name)(**({} if upstream.ckpt is None else {"ckpt": upstream.ckpt})).eval()
 
 
 @torch.no_grad()
@@ -217,28 +222,32 @@ def _forward_times(upstreams: dict[str, Callable[[list[Tensor]], dict]], rounds:
     return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
 
 
-def format_table(rows: list[Row]) -> str:
-    """The results as a Markdown table."""
+def format_table(rows: list[Row], times: dict[str, float]) -> str:
+    """The results as a Markdown table; times are those of 10 s of speech."""
+    tasks = " | ".join(f"{key.upper()} {task.metric}" for key, task in TASKS.items())
     lines = [
-        "| upstream | parameters | size (fp32) | time for 10 s, teacher = 1 | PER % |",
-        "|---|---:|---:|---:|---:|",
+        f"| upstream | parameters | size (fp32) | time for 10 s, teacher = 1 | {tasks} |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        size = f"{row.megabytes:.1f} MB" if row.parameters else "-"
-        lines.append(f"| {row.name} | {row.parameters:,} | {size} | {row.time_ratio:.2f} | {100 * row.per:.2f} |")
+        size = f"{row.parameters * 4 / 2**20:.1f} MB" if row.parameters else "-"
+        ratio = times[row.name] / times["teacher"]
+        results = " | ".join(f"{getattr(row, key):.2f}" for key in TASKS)
+        lines.append(f"| {row.name} | {row.parameters:,} | {size} | {ratio:.2f} | {results} |")
     return "\n".join(lines)
 
 
-def _report(rows: list[Row], settings: Settings, output: Path) -> None:
-    table = format_table(rows)
-    speech = settings.librispeech or f"synthetic speech, {settings.minutes['train']:g} min of training"
-    about = f"Phone recognition (s3prl `ctc`, frozen, {settings.pr_steps} steps, seed {settings.seed}) on {speech}"
+def _report(rows: list[Row], times: dict[str, float], settings: Settings, output: Path) -> None:
+    table = format_table(rows, times)
+    steps = ", ".join(f"{key.upper()} {count}" for key, count in zip(TASKS, settings.task_steps, strict=True))
+    speech = "real and synthetic" if settings.minutes else "real"
+    speech = "synthetic" if settings.minutes.keys() == SYNTHETIC_MINUTES.keys() else speech
+    about = f"Frozen upstreams in s3prl's runner, {speech} speech, updates of the heads: {steps}; seed {settings.seed}"
     with atomic_path(output / "table.md") as temporary:
         temporary.write_text(f"{about}\n\n{table}\n")
     with atomic_path(output / "results.json") as temporary:
-        temporary.write_text(
-            json.dumps({"settings": asdict(settings), "rows": [asdict(row) for row in rows]}, indent=2)
-        )
+        content = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "seconds": times}
+        temporary.write_text(json.dumps(content, indent=2))
     with atomic_path(output / "demo.png") as temporary:
         _plot(rows, read_losses(output / "pretrain"), about, temporary)
     print(f"\n{about}\n\n{table}")
@@ -253,18 +262,15 @@ def read_losses(expdir: Path) -> list[tuple[int, float]]:
 def _plot(rows: list[Row], curve: list[tuple[int, float]], title: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(*zip(*curve, strict=True), color="C0")
-    left.set(xlabel="step", ylabel="hint loss", title="Distillation", ylim=(0, None))
-    colours = ["0.7", "C0", "C1"]
-    bars = right.barh([row.name for row in rows], [100 * row.per for row in rows], color=colours[: len(rows)])
-    right.bar_label(bars, [f"{100 * row.per:.1f} %" for row in rows], padding=3)
-    right.invert_yaxis()
-    right.margins(x=0.15)
-    right.set(xlabel="phone error rate %", title="Phone recognition, frozen features")
-    figure.suptitle(title, fontsize=9)
-    figure.savefig(path, format="png", dpi=130)
+    figure = Figure(figsize=(15, 3.4), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 4])
+    axes = left.subplots()
+    axes.plot(*zip(*curve, strict=True), color="#2a6f97")
+    axes.set(xlabel="step", ylabel="hint loss", ylim=(0, None))
+    axes.set_title("Distillation", fontsize=10.5, loc="left")
+    draw_tasks(right, rows)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, format="png", dpi=120)
 
 
 def _say(text: str) -> None:

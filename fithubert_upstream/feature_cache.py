@@ -2,13 +2,14 @@
 
 The numbers stay what they are without the cache, to the last bit. Where an upstream treats each utterance by
 itself, utterances are kept; where an utterance's features depend on what it is batched with (as in HuBERT,
-through the padding), whole batches are, which are found again only if the same utterances come together again.
+through the padding), whole batches are, when the same utterances come together a second time: in tasks that draw
+their batches at random (keyword spotting, speaker verification) they never do, and are not to fill the disk.
 """
 
 import argparse
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -58,7 +59,8 @@ class CachedUpstream(nn.Module):
         self.root, self.limit = Path(folder), limit
         self.bytes = sum(path.stat().st_size for path in self.root.rglob("*.safetensors"))
         self.found = self.asked = 0
-        self._folder: Path | None = None
+        self._seen: set[str] = set()  # batches that came once
+        self._folders: dict[str, Path] = {}
 
     def get_downsample_rates(self, key: str) -> int:
         return self.upstream.get_downsample_rates(key)
@@ -73,11 +75,19 @@ class CachedUpstream(nn.Module):
         """
         if self.upstream.training or torch.is_grad_enabled():
             return self.upstream(wavs)
-        if self._folder is None:  # only now: s3prl moves the upstream to its device and loads weights first
-            self._folder = self.root / _upstream_digest(self.upstream, self.feature, self.identity, wavs[0].device)
         groups = [[wav] for wav in wavs] if is_utterance_wise(self.upstream) else [wavs]
-        features = [self._recall(group, self._compute) for group in groups]
+        folder = self._folder(wavs[0].device)
+        features = [self._recall(group, folder) for group in groups]
         return {self.feature: features[0] if len(features) == 1 else stack_utterances(features)}
+
+    def _folder(self, device: torch.device) -> Path:
+        """Where entries of this upstream lie; with mixed precision they are others."""
+        mixed = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
+        precision = f"{mixed} {torch.get_float32_matmul_precision()}"
+        if precision not in self._folders:  # not before: s3prl moves the upstream to its device and loads weights first
+            identity = (*self.identity, precision)
+            self._folders[precision] = self.root / _upstream_digest(self.upstream, self.feature, identity, device)
+        return self._folders[precision]
 
     def _compute(self, wavs: list[Tensor]) -> Feature:
         features = self.upstream(wavs)
@@ -87,17 +97,19 @@ class CachedUpstream(nn.Module):
         feature = list(feature.values()) if isinstance(feature, dict) else feature  # as s3prl's Featurizer takes them
         return list(feature) if isinstance(feature, tuple) else feature
 
-    def _recall(self, wavs: list[Tensor], compute: Callable[[list[Tensor]], Feature]) -> Feature:
+    def _recall(self, wavs: list[Tensor], folder: Path) -> Feature:
         name = _digest(part for wav in wavs for part in (str(len(wav)), wav.detach().cpu().numpy().tobytes()))
-        path = self._folder / name[:2] / f"{name}.safetensors"
+        path = folder / name[:2] / f"{name}.safetensors"
         self.asked += 1
         try:
             tensors = load_file(path, device=str(wavs[0].device))
             self.found += 1
             return tensors["only"] if "only" in tensors else [tensors[str(i)] for i in range(len(tensors))]
         except (FileNotFoundError, SafetensorError):  # not there yet, or damaged: written anew
-            feature = compute(wavs)
-            self._keep(feature, path)
+            feature = self._compute(wavs)
+            if len(wavs) == 1 or name in self._seen:
+                self._keep(feature, path)
+            self._seen.add(name)
             return feature
 
     def _keep(self, feature: Feature, path: Path) -> None:
@@ -168,6 +180,10 @@ def cached_upstreams(args: argparse.Namespace, folder: str | Path, limit: int) -
     """Let s3prl's hub build the upstream of `args` with a cache around it, in the block; then say what it did."""
     config = args.upstream_model_config
     text = Path(config).read_text(encoding="utf-8") if config and Path(config).is_file() else str(config)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FitHubertError(f"--feature-cache {folder}: expected a folder, found: {error.strerror}") from None
     caches = []
 
     def with_cache(upstream: nn.Module) -> CachedUpstream:

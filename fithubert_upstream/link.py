@@ -70,8 +70,14 @@ def linked_run() -> None:
 
     Flags, defaults (`--device cuda`) and configs stay s3prl's own. See `run_downstream` for ours.
     """
+    import atexit
+    import contextlib
+    import sys
+
     from . import s3prl_compat
+    from .downstream.tasks import TASKS
     from .hubconf import register
+    from .run_downstream import task_repairs
 
     register()  # on whichever s3prl is imported; applies the repairs
     name = "s3prl.downstream.ctc.corpus.libriphone"
@@ -79,6 +85,17 @@ def linked_run() -> None:
         from .downstream import libriphone
 
         s3prl_compat.provide_module(name, libriphone)
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-d", "--downstream")
+    parser.add_argument("--device", default="cuda")
+    args, _ = parser.parse_known_args(sys.argv[1:])
+    for_the_process = contextlib.ExitStack()
+    atexit.register(for_the_process.close)
+    # -e alone does not say which task it is
+    tasks = [args.downstream] if args.downstream else [task.downstream for task in TASKS.values()]
+    for repair in dict.fromkeys(repair for task in tasks for repair in task_repairs(task, args.device)):
+        for_the_process.enter_context(repair())
 
 
 def find_checkout(path: str | Path) -> Path:

@@ -8,8 +8,9 @@ told before a model is built, and checkpoints are written whole or not at all.
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ import torch
 from fithubert_upstream import s3prl_compat
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, expand_variables, find_config
 from fithubert_upstream.downstream import checks
+from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
 
 _LIBRIPHONE = "s3prl.downstream.ctc.corpus.libriphone"
@@ -56,7 +58,9 @@ def main(argv: list[str]) -> dict[str, float]:
         raise FitHubertError(f"-c: expected a config, found none; give one of {names}")
     if ours.past_exp is not None:
         checks.check_past_exp(ours.past_exp)
+    checks.check_override(ours.override)
     device = ours.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    checks.check_device(device)
     argv = [*argv, "--device", device]
 
     s3prl_compat.apply()
@@ -64,6 +68,7 @@ def main(argv: list[str]) -> dict[str, float]:
 
     import fithubert_upstream
     from fithubert_upstream.downstream import libriphone
+    from fithubert_upstream.feature_cache import cached_upstreams
 
     fithubert_upstream.register()
     with ExitStack() as stack:
@@ -73,8 +78,11 @@ def main(argv: list[str]) -> dict[str, float]:
         def get_args():
             args, config, backup_files = read_args()
             config = _ready(args, config, ours, hub)
-            for task_context in _for_this_run(args, ours, device):
-                stack.enter_context(task_context)
+            for repair in task_repairs(args.downstream, device):
+                stack.enter_context(repair())
+            if ours.feature_cache is not None:
+                limit = round(ours.feature_cache_gb * 10**9)
+                stack.enter_context(cached_upstreams(args, ours.feature_cache, limit))
             return args, config, backup_files
 
         read_args = run_downstream.get_downstream_args
@@ -128,6 +136,7 @@ def _own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     seen.add_argument("-d", "--downstream")
     seen.add_argument("-n", "--expname")
     seen.add_argument("-p", "--expdir")
+    seen.add_argument("-o", "--override")
     seen.add_argument("-h", "--help", action="store_true")
     seen.parse_known_args(rest, namespace=ours)
     return ours, rest
@@ -158,18 +167,15 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
             raise FitHubertError("--skip-oov: expected a config with a corpus, found none; it is for -d ctc")
         corpus["skip_oov"] = True
     checks.check_corpus(args, config)
+    checks.check_words(args, config)
     return config
 
 
-def _for_this_run(args: argparse.Namespace, ours: argparse.Namespace, device: str) -> Iterator:
-    """The contexts that a run of these arguments needs."""
-    if args.downstream == "sv_voxceleb1":
-        from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
-
-        yield s3prl_compat.speaker_verification(device, trimmed_lengths)
-    if args.downstream in ("asr", "ctc") and device == "cpu":
-        yield s3prl_compat.padded_recurrence()
-    if ours.feature_cache is not None:
-        from fithubert_upstream.feature_cache import cached_upstreams
-
-        yield cached_upstreams(args, ours.feature_cache, limit=round(ours.feature_cache_gb * 10**9))
+def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:
+    """The repairs that a task needs while it runs on a device, each to be entered."""
+    repairs = []
+    if downstream == "sv_voxceleb1":
+        repairs.append(partial(s3prl_compat.speaker_verification, device, trimmed_lengths))
+    if downstream in ("asr", "ctc") and device == "cpu":
+        repairs.append(s3prl_compat.padded_recurrence)
+    return repairs

@@ -23,6 +23,8 @@ from torch.utils.data import DistributedSampler, Sampler
 
 from . import torchaudio_compat
 
+# As librosa's find_files has them.
+_AUDIO_SUFFIXES = {".aac", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".wav"}
 # Stands for "there was nothing", where None may be a real value.
 _ABSENT = object()
 
@@ -243,7 +245,9 @@ def speaker_verification(device: str, trimmed_lengths: Callable[[list[str]], lis
         def __init__(self, vad_config, key_list, file_path, meta_data, max_timestep=None, n_jobs=12):
             self.roots, self.root_key, self.vad_c = file_path, key_list, vad_config
             self.max_timestep = max_timestep
-            paths = [path for root in file_path for path in dataset.find_files(root)]
+            # librosa's find_files, which s3prl uses, passes over links to folders
+            files = (path for root in file_path for path in Path(root).absolute().glob("*/*/*"))
+            paths = sorted(str(path) for path in files if path.suffix.lower() in _AUDIO_SUFFIXES)
             lengths = trimmed_lengths(paths)
             self.dataset = [p for p, n in zip(paths, lengths, strict=True) if n > vad_config["min_sec"]]
             self.all_speakers = sorted(

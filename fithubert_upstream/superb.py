@@ -7,94 +7,29 @@ interrupted goes on from its last checkpoint.
 import argparse
 import ast
 import copy
-import hashlib
 import json
 import os
-import platform
 import re
-import shlex
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from . import run_downstream
-from .config import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from .downstream import checks
 from .downstream.tasks import TASKS, Task
 from .errors import FitHubertError
 from .files import atomic_path
 from .hubconf import register
 from .prepare import prepare_librispeech
+from .superb_job import Job, Settings, Upstream, digest_of, identity_of, task_changes, task_config
 from .superb_report import Row, markdown_table, plot, published_rows, write_csv
-
-_SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """An upstream as s3prl's -u, -k and -s name it; `feature` None is s3prl's weighted sum of hidden states."""
-
-    label: str
-    name: str
-    ckpt: str | None = None
-    feature: str | None = None
-
-    @property
-    def flags(self) -> list[str]:
-        flags = ["-u", self.name]
-        if self.ckpt is not None:  # absolute: training may go on from another folder
-            flags += ["-k", str(Path(self.ckpt).absolute()) if Path(self.ckpt).exists() else self.ckpt]
-        return flags if self.feature is None else [*flags, "-s", self.feature]
-
 
 # The environment variables that the packaged configs use for each task's corpus.
 CORPORA = {"pr": "LIBRISPEECH", "asr": "LIBRISPEECH", "ks": "SPEECH_COMMANDS", "sv": "VOXCELEB1"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all tasks of a table share.
-
-    Parameters
-    ----------
-    configs : str
-        `full` (SUPERB's own) or `mini`.
-    librispeech, speech_commands, voxceleb1 : str, optional
-        Folders of the corpora; None takes the environment variable of that name.
-    overrides : tuple of (task, key, value)
-        Changes to configs, such as ("asr", "runner.total_steps", 100).
-    splits : three lists of str, optional
-        Folders of a corpus in LibriSpeech's layout to train, choose and test on, if not the config's.
-    skip_oov : bool
-        Phone recognition leaves out utterances with words that the lexicon lacks.
-    seed : int
-        Of heads and batches.
-    feature_cache : str, optional
-        Folder where features of the upstreams are kept; it changes no number.
-    """
-
-    configs: str = "mini"
-    librispeech: str | None = None
-    speech_commands: str | None = None
-    voxceleb1: str | None = None
-    overrides: tuple[tuple[str, str, Any], ...] = ()
-    splits: tuple[list[str], list[str], list[str]] | None = None
-    skip_oov: bool = False
-    seed: int = 1337
-    feature_cache: str | None = None
-
-    @property
-    def comparable(self) -> bool:
-        """Whether results on the real corpora compare with published ones."""
-        changed = [key for _, key, _ in self.overrides if key != _SEARCHED]
-        return self.configs == "full" and not changed and self.splits is None and not self.skip_oov
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -154,7 +89,9 @@ def main(argv: list[str]) -> list[Row]:
     args["overrides"] = tuple(parse_override(text) for text in args.pop("override"))
     if args["splits"] is not None:
         args["splits"] = tuple(folders.split(",") for folders in args["splits"])
-    return run(upstreams, tasks, Settings(**args), Path(output))
+    rows = run(upstreams, tasks, Settings(**args), output)
+    print(f"\n{Path(output, 'table.md').read_text()}\nEverything lies in {output}.")
+    return rows
 
 
 def parse_upstream(text: str) -> Upstream:
@@ -228,11 +165,11 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
     output = Path(output).absolute()
     _check_labels(upstreams)
     with _corpora(tasks, settings):
-        changes = {key: _changes(key, settings, output) for key in tasks}
-        configs = {key: _config(key, settings, changes[key]) for key in tasks}  # completes the changes
-        digests = {upstream.label: _digest(upstream.ckpt) for upstream in upstreams}
+        changes = {key: task_changes(key, settings, output) for key in tasks}
+        configs = {key: task_config(key, settings, changes[key]) for key in tasks}  # completes the changes
+        digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
         jobs = [
-            _Job(u, TASKS[key], _identity(u, digests[u.label], key, settings, configs[key]), output / u.label / key)
+            Job(u, TASKS[key], identity_of(u, digests[u.label], key, settings, configs[key]), output / u.label / key)
             for u in upstreams
             for key in tasks
         ]
@@ -255,9 +192,7 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
             except FitHubertError as error:
                 raise FitHubertError(f"{title}: {error}; results so far are kept in {output}") from error
             _report(jobs, parameters, settings, output)  # a long run can be looked at
-    rows = _report(jobs, parameters, settings, output)
-    print(f"\n{(output / 'table.md').read_text()}\nEverything lies in {output}.")
-    return rows
+    return _report(jobs, parameters, settings, output)
 
 
 def count_parameters(upstream: Upstream) -> int:
@@ -308,93 +243,6 @@ def _corpora(tasks: Sequence[str], settings: Settings) -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-def _changes(key: str, settings: Settings, output: Path) -> dict[str, Any]:
-    """What a task's config is overridden with: dotted key -> value."""
-    changes: dict[str, Any] = {}
-    if key == "asr":
-        changes["downstream_expert.datarc.bucket_file"] = str(output / "len_for_bucket")
-    names = {"pr": ("corpus", ("train", "dev", "test")), "asr": ("datarc", ("train", "dev-clean", "test-clean"))}
-    if key in names and settings.splits is not None:
-        section, splits = names[key]
-        for split, folders in zip(splits, settings.splits, strict=True):
-            changes[f"downstream_expert.{section}.{split}"] = list(folders)
-    changes |= {name: value for task, name, value in settings.overrides if task == key}
-    for name, value in changes.items():
-        if "=" in str(value) or ",," in str(value):
-            raise FitHubertError(
-                f"{name}: expected a value without '=' and ',,', which s3prl's -o cannot take: {value}"
-            )
-    return changes
-
-
-def _config_name(key: str, settings: Settings) -> str:
-    return f"{key}.yaml" if settings.configs == "full" else f"mini/{key}.yaml"
-
-
-def _config(key: str, settings: Settings, changes: dict[str, Any]) -> dict[str, Any]:
-    """A task's config as s3prl will have it; when there are few steps, `changes` gets what goes with them."""
-    config = read_yaml(find_config(_config_name(key, settings), DOWNSTREAM_CONFIGS))
-    for name, value in changes.items():
-        *sections, last = name.split(".")
-        place = config
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise FitHubertError(f"--override {key}:{name}: expected a section {section}, found the value {place}")
-        place[last] = value
-    runner = config["runner"]
-    for name in ("total_steps", "eval_step", "save_step"):
-        if not isinstance(runner[name], int) or runner[name] < 1:
-            raise FitHubertError(f"{key}: expected a whole number of steps as runner.{name}, found {runner[name]}")
-    for name in ("eval_step", "save_step"):  # fewer steps than one of these, and there would be no checkpoint
-        if "runner.total_steps" in changes and f"runner.{name}" not in changes:
-            changes[f"runner.{name}"] = runner[name] = min(runner[name], runner["total_steps"])
-    if runner["save_step"] > runner["total_steps"]:
-        raise FitHubertError(
-            f"{key}: expected runner.save_step of at most runner.total_steps, {runner['total_steps']}, so that a "
-            f"checkpoint is saved, found {runner['save_step']}"
-        )
-    return expand_variables(config)
-
-
-def _identity(upstream: Upstream, digest: str | None, key: str, settings: Settings, config: dict) -> dict[str, Any]:
-    """All that a result depends on, flat, as it comes back from JSON."""
-    config = dict(_flat(config))
-    config.pop("downstream_expert.datarc.bucket_file", None)  # follows from the corpus; moves with the output
-    identity = {
-        "upstream": upstream.name,
-        "ckpt": digest,
-        "feature": upstream.feature,
-        "seed": settings.seed,
-        "skip_oov": settings.skip_oov and key == "pr",
-        **config,
-    }
-    return json.loads(json.dumps(identity))
-
-
-def _flat(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _digest(ckpt: str | None) -> str | None:
-    """SHA-256 of a checkpoint's bytes (of all files of a folder); a URL or a name on a hub stands for itself."""
-    if ckpt is None or not Path(ckpt).exists():
-        return ckpt
-    root = Path(ckpt)
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(b"" if path == root else path.relative_to(root).as_posix().encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def _check_corpus(task: Task, config: dict) -> None:
     """Raise FitHubertError for what is wrong with a task's corpus: in the last task it would show after days.
 
@@ -411,91 +259,7 @@ def _check_corpus(task: Task, config: dict) -> None:
         checks.check_corpus(args, config)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One task on one upstream in its folder."""
-
-    upstream: Upstream
-    task: Task
-    identity: dict[str, Any]
-    folder: Path
-
-    @property
-    def result_file(self) -> Path:
-        return self.folder / "result.json"
-
-    def result(self) -> dict[str, Any] | None:
-        return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
-
-    def check(self) -> None:
-        """Raise FitHubertError when the folder holds a finished or begun run of other settings."""
-        begun = self.folder / "settings.json"
-        result = self.result()
-        if result is not None:
-            there = result["settings"]
-        elif begun.is_file():
-            there = json.loads(begun.read_text())
-        else:
-            return
-        keys = [key for key in {**there, **self.identity} if there.get(key) != self.identity.get(key)]
-        if keys:
-            found = ", ".join(f"{key} {there.get(key)} and not {self.identity.get(key)}" for key in keys[:3])
-            raise FitHubertError(
-                f"{self.folder}: holds a run of other settings: {found}{', ...' if len(keys) > 3 else ''}; "
-                "remove it or choose another folder with -o"
-            )
-
-    def run(self, settings: Settings, changes: dict[str, Any]) -> None:
-        """Train (or go on with it), test, and leave result.json."""
-        started = time.time()
-        with atomic_path(self.folder / "settings.json") as temporary:
-            temporary.write_text(json.dumps(self.identity, indent=2))
-        cache = [] if settings.feature_cache is None else ["--feature-cache", settings.feature_cache]
-        config = _config_name(self.task.key, settings)
-        train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, "-c", config, "-p", str(self.folder)]
-        train += ["--seed", str(settings.seed), "-a", *cache]
-        train += ["--skip-oov"] if self.identity["skip_oov"] else []
-        if changes:  # quoted, since s3prl evaluates values as Python
-            train += ["-o", ",,".join(f"config.{key}={value!r}" for key, value in changes.items())]
-        run_downstream.main(train)
-
-        checkpoint, note = self._checkpoint()
-        test = ["-m", "evaluate", "-t", self.task.split, *checkpoint, *cache]
-        scores = run_downstream.main(test)
-        result = {
-            "value": self.task.result(scores),
-            "metric": self.task.metric,
-            "steps": self.identity["runner.total_steps"],
-            "seed": settings.seed,
-            "note": note,
-            "command": [f"fithubert downstream {shlex.join(flags)}" for flags in (train, test)],
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("fithubert-upstream", "s3prl", "torch", "torchaudio")},
-            },
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}",
-            "seconds": round(time.time() - started, 1),  # of the last start, if it was interrupted
-            "settings": self.identity,
-        }
-        with atomic_path(self.result_file) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
-
-    def _checkpoint(self) -> tuple[list[str], str]:
-        """Flags that name what is tested, and what to say of it."""
-        best = self.folder / self.task.best
-        if best.is_file():
-            return ["-e", str(best)], ""
-        states = sorted(self.folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[1]))
-        if not states:
-            raise FitHubertError(f"expected {self.task.best} or states-*.ckpt in {self.folder}, found neither")
-        if self.task.key == "sv":  # SUPERB's protocol: no dev trials, the best of the saved states on test
-            return ["-e", str(self.folder), "--all-states"], ""
-        # s3prl keeps no best one while the error rate on dev is 100 % or more, or the accuracy 0
-        note = f"{self.task.key.upper()} has no best checkpoint on dev: the last one was tested"
-        return ["-e", str(states[-1])], note
-
-
-def _report(jobs: list[_Job], parameters: dict[str, int], settings: Settings, output: Path) -> list[Row]:
+def _report(jobs: list[Job], parameters: dict[str, int], settings: Settings, output: Path) -> list[Row]:
     """Write table.md, table.csv, superb.png and results.json of what is there; one row for each upstream."""
     results: dict[str, dict[str, Any]] = {label: {} for label in parameters}
     steps = {}

@@ -39,9 +39,9 @@ class Row:
 
     @property
     def score(self) -> float | None:
-        """superb_s over the four tasks; None unless all are there and were measured as its reference points were."""
+        """superb_s over the four tasks; None unless all are there."""
         values = {task: getattr(self, task) for task in REFERENCE}
-        return superb_score(values) if self.comparable and None not in values.values() else None
+        return None if None in values.values() else superb_score(values)
 
 
 def superb_score(values: dict[str, float]) -> float:
@@ -95,7 +95,7 @@ def markdown_table(rows: Sequence[Row], published: Sequence[Row]) -> str:
     else:
         lines += [
             "Measured on other corpora or in other settings than SUPERB's own: the numbers of the first table compare "
-            "with each other, not with published ones, and have no superb_s.",
+            "with each other and not with published ones, superb_s too.",
             "",
             *_table(rows),
         ]
@@ -151,10 +151,20 @@ def plot(rows: Sequence[Row], published: Sequence[Row], path: str | Path) -> Non
     """A panel for each task with a bar for each of our rows; where they compare, marks of three published ones."""
     from matplotlib.figure import Figure
 
-    comparable = _comparable(rows)
-    marks = [row for row in published if row.name in _MARKS] if comparable else []
     figure = Figure(figsize=(12, 1.7 + 0.42 * max(len(rows), 2)), layout="constrained")
     figure.get_layout_engine().set(wspace=0.09)  # so that a number is seen to belong to the panel at its left
+    draw_tasks(figure, rows, published)
+    title = "SUPERB, frozen upstreams"
+    if not _comparable(rows):
+        title += " (other corpora or settings than SUPERB's own: not comparable with published numbers)"
+    figure.suptitle(title, color=_INK, fontsize=11)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def draw_tasks(figure, rows: Sequence[Row], published: Sequence[Row] = ()) -> None:
+    """The four panels, on a matplotlib figure or sub-figure."""
+    marks = [row for row in published if row.name in _MARKS] if _comparable(rows) else []
     panels = figure.subplots(1, len(REFERENCE), sharey=True)
     for task, axes in zip(REFERENCE, panels, strict=True):
         _panel(axes, task, rows, marks)
@@ -164,12 +174,6 @@ def plot(rows: Sequence[Row], published: Sequence[Row], path: str | Path) -> Non
         lines = [panels[0].plot([], [], _MARKS[row.name], color=_INK, lw=1.2)[0] for row in marks]
         names = [f"{row.name} (published)" for row in marks]
         figure.legend(lines, names, loc="outside lower center", ncols=len(marks), frameon=False, labelcolor=_INK)
-    title = "SUPERB, frozen upstreams"
-    if not comparable:
-        title += " (other corpora or settings than SUPERB's own: not comparable with published numbers)"
-    figure.suptitle(title, color=_INK, fontsize=11)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
 
 
 def _panel(axes, task: str, rows: Sequence[Row], marks: Sequence[Row]) -> None:

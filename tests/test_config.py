@@ -4,9 +4,12 @@ from pathlib import Path
 import pytest
 
 from fithubert_upstream.config import (
+    DOWNSTREAM_CONFIGS,
     FITHUBERT_CONV_LAYERS,
     DistillationConfig,
     FitHubertConfig,
+    available_configs,
+    expand_variables,
     find_config,
     parse_conv_layers,
 )
@@ -82,3 +85,25 @@ def test_unreadable_yaml(tmp_path: Path, content):
         path.write_text(content)
     with pytest.raises(FitHubertError, match="model.yaml"):
         DistillationConfig.from_yaml(path)
+
+
+def test_downstream_configs_are_found_by_path_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mini/pr.yaml", "downstream_configs/mini/pr.yaml", "./downstream_configs/mini/pr.yaml"):
+        assert find_config(name, DOWNSTREAM_CONFIGS).parts[-2:] == ("mini", "pr.yaml")
+    Path("pr.yaml").write_text("mine: 1")
+    assert find_config("pr.yaml", DOWNSTREAM_CONFIGS) == Path("pr.yaml")
+    tasks = {"pr.yaml", "asr.yaml", "ks.yaml", "sv.yaml"}
+    assert set(available_configs(DOWNSTREAM_CONFIGS)) >= tasks | {f"mini/{name}" for name in tasks}
+    with pytest.raises(FitHubertError, match="no.yaml: expected a config file .*mini/sv.yaml"):
+        find_config("no.yaml", DOWNSTREAM_CONFIGS)
+
+
+def test_variables_are_filled_in_wherever_they_stand(monkeypatch):
+    monkeypatch.setenv("CORPUS", "/data")
+    monkeypatch.delenv("OTHER", raising=False)
+    config = {"a": {"path": "${CORPUS}/x", "list": ["${CORPUS}", 1, None]}, "rate": 0.5, "plain": "$CORPUS"}
+    filled = {"a": {"path": "/data/x", "list": ["/data", 1, None]}, "rate": 0.5, "plain": "$CORPUS"}
+    assert expand_variables(config) == filled
+    with pytest.raises(FitHubertError, match=r"config.a.b: expected the environment variable OTHER .* -o config.a.b="):
+        expand_variables({"a": {"b": "${OTHER}/x"}})

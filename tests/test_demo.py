@@ -5,31 +5,38 @@ import json
 import pytest
 
 from fithubert_upstream.cli import main
-from fithubert_upstream.demo import Row, format_table, read_losses
+from fithubert_upstream.demo import format_table, read_losses
+from fithubert_upstream.superb_report import Row
 
-STEPS = ["--teacher-steps", "2", "--student-steps", "4", "--pr-steps", "2"]
+STEPS = ["--teacher-steps", "2", "--student-steps", "4", "--task-steps", "2", "2", "2", "2"]
+TINY = {
+    "librispeech": {"train": 0.5, "dev": 0.1, "test": 0.1},
+    "speech_commands": {"train": 1.0, "test": 0.4},
+    "voxceleb1": {"dev": 0.75, "test": 0.75},
+}
 
 
 def test_table():
-    rows = [Row("FBANK", 0, 0.0, 0.125, 0.5), Row("student", 1000, 1.25, 0.5, 0.25)]
-    assert format_table(rows).splitlines()[2:] == [
-        "| FBANK | 0 | - | 0.12 | 50.00 |",
-        "| student | 1,000 | 1.2 MB | 0.50 | 25.00 |",
+    rows = [Row("FBANK", 0, 50.0, 60.0, 70.0, 8.0), Row("student", 2**20, 25.0, 30.5, 80.25, 4.0)]
+    times = {"FBANK": 0.125, "student": 0.5, "teacher": 1.0}
+    assert format_table(rows, times).splitlines()[2:] == [
+        "| FBANK | 0 | - | 0.12 | 50.00 | 60.00 | 70.00 | 8.00 |",
+        "| student | 1,048,576 | 4.0 MB | 0.50 | 25.00 | 30.50 | 80.25 | 4.00 |",
     ]
 
 
 def test_demo_end_to_end_and_again(tmp_path, capsys, monkeypatch):
     from fithubert_upstream import demo
 
-    monkeypatch.setattr(demo, "SYNTHETIC_MINUTES", {"train": 0.5, "dev": 0.1, "test": 0.1})
+    monkeypatch.setattr(demo, "SYNTHETIC_MINUTES", TINY)
     output = tmp_path / "demo"
     assert main(["demo", *STEPS, "-o", str(output)]) == 0
     results = json.loads((output / "results.json").read_text())
     rows = {row["name"]: row for row in results["rows"]}
     assert list(rows) == ["FBANK", "student", "teacher"]
-    assert rows["FBANK"]["parameters"] == 0 and rows["teacher"]["time_ratio"] == 1
+    assert rows["FBANK"]["parameters"] == 0 and set(results["seconds"]) == set(rows)
     assert 0 < rows["student"]["parameters"] < rows["teacher"]["parameters"] / 2
-    assert all(row["per"] > 0 for row in rows.values())
+    assert all(row[task] >= 0 for row in rows.values() for task in ("pr", "asr", "ks", "sv"))
     assert "| student |" in capsys.readouterr().out and "| student |" in (output / "table.md").read_text()
     assert (output / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert len(read_losses(output / "pretrain")) == 4
@@ -37,8 +44,7 @@ def test_demo_end_to_end_and_again(tmp_path, capsys, monkeypatch):
     made = {path: path.stat().st_mtime_ns for path in output.rglob("*.ckpt")}
     assert main(["demo", *STEPS, "-o", str(output)]) == 0
     assert made == {path: path.stat().st_mtime_ns for path in output.rglob("*.ckpt")}
-    again = {row["name"]: row["per"] for row in json.loads((output / "results.json").read_text())["rows"]}
-    assert again == {name: row["per"] for name, row in rows.items()}
+    assert json.loads((output / "results.json").read_text())["rows"] == results["rows"]
 
     assert main(["demo", *STEPS, "--seed", "2", "-o", str(output)]) == 2
     assert "other settings" in capsys.readouterr().err
@@ -49,6 +55,7 @@ def test_demo_end_to_end_and_again(tmp_path, capsys, monkeypatch):
     [
         (["--librispeech", "/no/where"], ["/no/where"]),
         (["--librispeech", ".", "--train", "no-split"], ["no-split"]),
+        (["--voxceleb1", "/no/where"], ["--voxceleb1", "/no/where"]),
     ],
 )
 def test_a_corpus_that_is_not_there(tmp_path, capsys, flags, words):
@@ -58,9 +65,14 @@ def test_a_corpus_that_is_not_there(tmp_path, capsys, flags, words):
     assert not (tmp_path / "demo").exists()
 
 
-def test_real_speech(tmp_path, real_data):
+def test_real_speech(tmp_path, real_data, monkeypatch):
+    from fithubert_upstream import demo
+
+    monkeypatch.setattr(demo, "SYNTHETIC_MINUTES", TINY)
     excerpt = ["--librispeech", str(real_data / "LibriSpeech-excerpt")]
+    excerpt += ["--speech-commands", str(real_data / "speech_commands")]
     splits = ["--train", "mini-dev", "--dev", "mini-dev", "--test", "mini-dev"]
     assert main(["demo", *STEPS, *excerpt, *splits, "-o", str(tmp_path / "demo")]) == 0
     rows = json.loads((tmp_path / "demo" / "results.json").read_text())["rows"]
-    assert all(0 < row["per"] < 3 for row in rows)
+    assert all(0 < row["pr"] < 300 and 0 <= row["ks"] <= 100 and 0 <= row["sv"] <= 100 for row in rows)
+    assert [folder.name for folder in (tmp_path / "demo" / "corpora").iterdir()] == ["voxceleb1"]

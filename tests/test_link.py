@@ -242,3 +242,16 @@ def test_its_hub_has_the_upstream_without_a_script(clone, tmp_path):
     )
     lines = run(clone, "-c", code).splitlines()
     assert lines == [f"{clone / '__init__.py'} 1", str(STUDENT["num_layers"])]
+
+
+def test_its_scripts_get_the_repairs_of_their_task(clone):
+    code = (
+        "import sys\n"
+        "sys.argv[1:] = ['-m', 'evaluate', '-e', 'x.ckpt', '--device', 'cpu']\n"  # the task is in the file
+        "from fithubert_upstream.link import linked_run; linked_run()\n"
+        "import torch\n"
+        "from s3prl.downstream.asr import model\n"
+        "from s3prl.downstream.sv_voxceleb1 import expert\n"
+        "print(torch.zeros(1).cuda().device, expert.SpeakerVerifi_train.__name__, model.RNNLayer.__init__.__name__)\n"
+    )
+    assert run(clone, "-c", code).split()[-3:] == ["cpu", "TrainingSet", "build"]

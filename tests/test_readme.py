@@ -10,10 +10,12 @@ import pytest
 from fithubert_upstream import run_downstream, run_pretrain
 from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.cli import JOBS
-from fithubert_upstream.config import find_config
+from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
 from fithubert_upstream.demo import build_parser as demo_parser
 from fithubert_upstream.hubconf import ENTRIES
 from fithubert_upstream.model import FitHubert
+from fithubert_upstream.superb import build_parser as superb_parser
+from fithubert_upstream.superb import parse_upstream
 
 from .conftest import REPO
 
@@ -49,12 +51,23 @@ def test_command_lines_parse_and_name_packaged_files(words):
         assert find_config(args.upstream_config).is_file() and find_config(args.config).is_file()
     elif job == "downstream":
         ours, _ = run_downstream._own_flags(argv)
-        assert ours.past_exp or run_downstream.find_config(ours.config).is_file()
+        assert ours.past_exp or find_config(ours.config, DOWNSTREAM_CONFIGS).is_file()
     elif job == "demo":
         demo_parser().parse_args(argv)
+    elif job == "superb":
+        assert all(map(parse_upstream, superb_parser().parse_args(argv).upstream))
     else:
         assert job == "convert"  # runs in tests/test_cli.py
-    assert job in ("pretrain", "downstream", "demo", "convert")
+
+
+def test_jobs_in_the_text_are_there():
+    named = set(re.findall(r"`fithubert (\w+)[ `]", README))
+    assert {"superb", "synth", "check", "prepare", "link"} <= named <= set(JOBS)
+
+
+def test_configs_in_the_text_are_there():
+    for name in re.findall(r"`((?:mini/)?(?:pr|asr|ks|sv)\.yaml)`", README):
+        assert find_config(name, DOWNSTREAM_CONFIGS).is_file()
 
 
 def test_entries_and_pictures_are_there():

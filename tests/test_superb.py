@@ -121,9 +121,9 @@ def test_order_rows_and_files(runner, corpora, student, capsys):
     printed = capsys.readouterr().out
     titles = [line for line in printed.splitlines() if line.startswith("== ")]
     assert titles[0] == "== PR on fbank (1 of 8)" and titles[6] == "== KS on student (7 of 8)"
-    assert "| student  |" in printed and (output / "table.md").read_text() in printed
+    assert "| student  |" in (output / "table.md").read_text()
     assert (output / "superb.png").is_file()
-    assert "student,1234567,25.0,42.5,75.0,12.5,-," in (output / "table.csv").read_text()
+    assert "student,1234567,25.0,42.5,75.0,12.5,-78.5," in (output / "table.csv").read_text()
     saved = json.loads((output / "results.json").read_text())
     assert saved["rows"][1]["sv"] == 12.5 and saved["settings"]["configs"] == "mini"
 
@@ -296,14 +296,14 @@ def test_the_digest_of_a_folder_changes_with_its_files(tmp_path):
     folder = tmp_path / "teacher"
     (folder / "sub").mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    digests = {superb._digest(str(folder))}
+    digests = {superb.digest_of(str(folder))}
     (folder / "sub" / "weights").write_text("1")
-    digests.add(superb._digest(str(folder)))
+    digests.add(superb.digest_of(str(folder)))
     (folder / "sub" / "weights").write_text("2")
-    digests.add(superb._digest(str(folder)))
+    digests.add(superb.digest_of(str(folder)))
     (folder / "sub" / "weights").rename(folder / "sub" / "model")
-    digests.add(superb._digest(str(folder)))
-    assert len(digests) == 4 and superb._digest("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
+    digests.add(superb.digest_of(str(folder)))
+    assert len(digests) == 4 and superb.digest_of("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
 
 
 @pytest.mark.parametrize(
@@ -415,11 +415,12 @@ def test_a_bad_corpus_is_told_before_anything_runs(runner, corpora, monkeypatch)
     assert not runner.calls
 
 
-def test_command_line(runner, corpora, student):
+def test_command_line(runner, corpora, student, capsys):
     upstream = "student=fithubert:student.safetensors@last_hidden_state"
     flags = ["--splits", "a,b", "c", "d", "--override", "pr:optimizer.lr=1e-2", "--seed", "3", "--tasks", "pr", "ks"]
     rows = main(["-u", "fbank", "-u", upstream, *flags, "-o", "out"])
     assert [row.name for row in rows] == ["fbank", "student"] and rows[1].sv is None
+    assert (corpora.root / "out" / "table.md").read_text() in capsys.readouterr().out
     assert "config.downstream_expert.corpus.train=['a', 'b']" in flag(runner.calls[0], "-o")
     assert flag(runner.calls[0], "-o").endswith("config.optimizer.lr=0.01") and flag(runner.calls[0], "--seed") == "3"
 

@@ -5,24 +5,78 @@
 
 import argparse
 import difflib
+import os
+import zipfile
 from pathlib import Path
 
+import torch
+
+from fithubert_upstream import s3prl_compat
+from fithubert_upstream.audio_scan import count_samples_16k
 from fithubert_upstream.config import MODEL_CONFIGS
-from fithubert_upstream.corpus_checks import check_librispeech, check_speech_commands, check_voxceleb1, require
-from fithubert_upstream.downstream.libriphone import split_folder
+from fithubert_upstream.corpus_checks import (
+    BACKGROUND,
+    check_librispeech,
+    check_speech_commands,
+    check_voxceleb1,
+    require,
+)
+from fithubert_upstream.downstream.libriphone import phone_transcripts
+from fithubert_upstream.downstream.tasks import TASKS
+from fithubert_upstream.downstream.voxceleb1 import check_lengths
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.librispeech import split_folder
 from fithubert_upstream.prepare import check_prepared
+
+# What a task's code, s3prl's or this module, looks up in its config; one of another task lacks some.
+_KEYS = {
+    "ctc": ("corpus.name", "corpus.path", "text", "model"),
+    "asr": ("datarc.libri_root", "datarc.bucket_file", "modelrc"),
+    "speech_commands": (
+        "datarc.speech_commands_root",
+        "datarc.speech_commands_test_root",
+        "datarc.batch_size",
+        "modelrc",
+    ),
+    "sv_voxceleb1": (
+        "datarc.file_path",
+        "datarc.dev_meta_data",
+        "datarc.test_meta_data",
+        "datarc.vad_config.min_sec",
+        "modelrc",
+    ),
+}
 
 
 def check_past_exp(past_exp: str) -> None:
-    """Raise FitHubertError unless -e names a checkpoint, or a folder with states-*.ckpt."""
+    """Raise FitHubertError unless -e names a checkpoint of a downstream run, or a folder with states-*.ckpt."""
     path = Path(past_exp)
     if not path.exists():
         raise FitHubertError(f"-e {past_exp}: expected a checkpoint or its folder, found nothing; correct the path")
-    if path.is_dir() and not list(path.glob("states-*.ckpt")):
-        found = ", ".join(sorted(file.name for file in path.glob("*.ckpt"))) or "no checkpoint at all"
+    if path.is_dir():
+        states = sorted(path.glob("states-*.ckpt"), key=lambda file: int(file.stem.split("-")[-1]))
+        if not states:
+            found = ", ".join(sorted(file.name for file in path.glob("*.ckpt"))) or "no checkpoint at all"
+            raise FitHubertError(
+                f"-e {past_exp}: expected a folder with states-*.ckpt, found {found}; name the checkpoint file"
+            )
+        path = states[-1]
+    _check_states("-e", path)
+
+
+def _check_states(flag: str, path: Path) -> None:
+    s3prl_compat.apply()  # allows the classes in it
+    try:
+        # mmap reads no weights; files of torch < 1.6 are no zip and cannot be mapped
+        states = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # torch raises all kinds for what is damaged, cut short or something else
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    else:
+        whole = isinstance(states, dict) and {"Args", "Config"} <= set(states)
+        found = None if whole else "something else"
+    if found:
         raise FitHubertError(
-            f"-e {past_exp}: expected a folder with states-*.ckpt, found {found}; name the checkpoint file"
+            f"{flag} {path}: expected a checkpoint of `fithubert downstream`, found {found}; give another"
         )
 
 
@@ -45,8 +99,34 @@ def check_upstream(args: argparse.Namespace, hub) -> None:
         raise FitHubertError(f"-k {ckpt}: expected a file or a URL, found no such file; correct the path")
 
 
+def check_device(name: str) -> None:
+    """Raise FitHubertError unless --device is one that this machine and this torch have."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise FitHubertError(f"--device {name}: expected a device of this machine, found: {reason}") from None
+
+
+def check_override(override: str | None) -> None:
+    """Raise FitHubertError unless -o is KEY=VALUE,,KEY=VALUE with keys that begin with args. or config."""
+    if override is None or override.lower() == "none":
+        return
+    for option in override.split(",,"):
+        key, *values = option.strip().split("=")
+        if len(values) != 1 or key.split(".")[0] not in ("args", "config"):
+            raise FitHubertError(
+                f"-o {option.strip()}: expected args.KEY=VALUE or config.KEY=VALUE, several with ,, between, no other "
+                "'='; for example -o config.optimizer.lr=1.0e-3"
+            )
+
+
 def complete(config: dict) -> None:
-    """Fill in what a config may leave out: packaged vocabulary and lexicons, and where char.dict lies."""
+    """Fill in what a config may leave out, packaged files and char.dict, and follow a corpus that has moved.
+
+    A checkpoint holds the paths that were true for its training: where a table, dictionary or trial list is no
+    longer there, the file of that name in the corpus of now stands in for it.
+    """
     expert = config.get("downstream_expert", {})
     text, corpus, data = (expert.get(key, {}) for key in ("text", "corpus", "datarc"))
     if "vocab_file" in text:
@@ -58,8 +138,12 @@ def complete(config: dict) -> None:
             )
     if "lexicon" in corpus:
         corpus["lexicon"] = [_resolved(source) for source in corpus["lexicon"]]
+    for key, root in (("bucket_file", "libri_root"), ("dev_meta_data", "file_path"), ("test_meta_data", "file_path")):
+        if key in data and root in data:
+            data[key] = _found_in(data[root], data[key])
     if "bucket_file" in data:
         data.setdefault("dict_path", str(Path(data["bucket_file"], "char.dict")))
+        data["dict_path"] = _found_in(data["bucket_file"], data["dict_path"])
 
 
 def _resolved(name: str) -> str:
@@ -71,47 +155,132 @@ def _resolved(name: str) -> str:
     return name
 
 
-def check_corpus(args: argparse.Namespace, config: dict) -> None:
-    """Raise FitHubertError unless the corpus of a SUPERB task is complete: every file that the run reads.
+def _found_in(root: str, path: str) -> str:
+    inside = Path(root, Path(path).name)
+    return str(inside) if inside.exists() and not Path(path).exists() else path
 
-    Tasks other than `ctc`, `asr`, `speech_commands` and `sv_voxceleb1` are left to s3prl.
+
+def check_corpus(args: argparse.Namespace, config: dict) -> None:
+    """Raise FitHubertError unless task and config agree and the corpus is complete: every file that the run reads.
+
+    Of tasks other than `ctc`, `asr`, `speech_commands` and `sv_voxceleb1`, the corpus is left to s3prl.
     """
-    expert = config.get("downstream_expert", {})
+    _check_task(args, config)
+    expert = config["downstream_expert"]
     corpus, data = expert.get("corpus", {}), expert.get("datarc", {})
     if args.mode == "inference":
-        return
-    if args.downstream == "ctc" and str(corpus.get("name")).lower() in ("librispeech", "libriphone"):
-        folders = _folders(args, config["runner"], corpus, "config.downstream_expert.corpus")
-        _check_librispeech(corpus["path"], folders)
+        _check_inference(args, data)
+    elif args.downstream == "ctc" and str(corpus["name"]).lower() in ("librispeech", "libriphone"):
+        where = "config.downstream_expert.corpus"
+        _check_librispeech(corpus["path"], f"{where}.path", _folders(args, config["runner"], corpus, where))
     elif args.downstream == "asr":
-        folders = _folders(args, config["runner"], data, "config.downstream_expert.datarc")
-        for folder in folders:
-            split_folder(str(data["libri_root"]), folder)
-        check_prepared(data["bucket_file"], data["dict_path"], data["libri_root"], folders)
-        _check_librispeech(data["libri_root"], folders)
+        where = "config.downstream_expert.datarc"
+        folders = _folders(args, config["runner"], data, where)
+        _check_librispeech(data["libri_root"], f"{where}.libri_root", folders, data)
     elif args.downstream == "speech_commands":
-        require(check_speech_commands(data["speech_commands_root"], data["speech_commands_test_root"]))
+        _check_speech_commands(data, _splits(args, config["runner"], ["train", "dev", "test"]))
     elif args.downstream == "sv_voxceleb1":
-        require(check_voxceleb1(data["file_path"], Path(data["dev_meta_data"]), Path(data["test_meta_data"])))
+        _check_voxceleb1(data, _splits(args, config["runner"], ["train", "dev", "test"]))
 
 
-def _check_librispeech(root: str, folders: list[str]) -> None:
-    for folder in folders:
-        split_folder(str(root), folder)
+def check_words(args: argparse.Namespace, config: dict) -> None:
+    """Raise FitHubertError for words of phone recognition's transcripts that its lexicon lacks."""
+    corpus = config["downstream_expert"].get("corpus", {})
+    if args.mode == "inference" or args.downstream != "ctc" or str(corpus.get("name")).lower() != "libriphone":
+        return
+    for split in _splits(args, config["runner"], list(corpus)):
+        phone_transcripts(
+            str(corpus["path"]), tuple(corpus[split]), tuple(corpus["lexicon"]), bool(corpus.get("skip_oov"))
+        )
+
+
+def _check_task(args: argparse.Namespace, config: dict) -> None:
+    """The task is there, the config is one of it, and -i is a checkpoint."""
+    known = ", ".join(task.downstream for task in TASKS.values())
+    if args.downstream is None:
+        raise FitHubertError(f"-d: expected a task, found none; give one of {known}")
+    if not s3prl_compat.has_module(f"s3prl.downstream.{args.downstream}.expert"):
+        raise FitHubertError(
+            f"-d {args.downstream}: expected a task of s3prl, found none of that name; SUPERB's: {known}"
+        )
+    keys = [f"downstream_expert.{key}" for key in _KEYS.get(args.downstream, ())]
+    for key in ("runner.total_steps", "runner.eval_dataloaders", "optimizer", "downstream_expert", *keys):
+        value = config
+        for name in key.split("."):
+            if not isinstance(value, dict) or name not in value:
+                found = ", ".join(map(str, value)) if isinstance(value, dict) and value else "none"
+                raise FitHubertError(
+                    f"-d {args.downstream}: expected {key} in its config, found no {name} beside {found}; "
+                    "give the config of this task with -c"
+                )
+            value = value[name]
+    init_ckpt = getattr(args, "init_ckpt", None)
+    if init_ckpt is not None and not Path(init_ckpt).is_file():
+        raise FitHubertError(f"-i {init_ckpt}: expected a checkpoint, found no such file; correct the path")
+
+
+def _check_inference(args: argparse.Namespace, data: dict) -> None:
+    """-t is an audio file; of SUPERB's tasks, s3prl has inference for `asr` alone."""
+    if args.downstream == "asr":
+        check_prepared(data["bucket_file"], data["dict_path"], data["libri_root"], [])
+        count_samples_16k(Path(args.evaluate_split))
+    elif args.downstream in _KEYS:
+        raise FitHubertError(f"-m inference: expected -d asr, which s3prl has it for, found -d {args.downstream}")
+
+
+def _check_librispeech(root: str, where: str, folders: list[str], prepared: dict | None = None) -> None:
+    try:
+        for folder in folders:
+            split_folder(str(root), folder)
+    except FitHubertError as error:
+        raise FitHubertError(
+            f"{error}; give -o {where}=..., or correct the splits in {where.rpartition('.')[0]}"
+        ) from None
+    if prepared is not None:
+        check_prepared(prepared["bucket_file"], prepared["dict_path"], root, folders)
     require(check_librispeech(root, folders))
 
 
-def _folders(args: argparse.Namespace, runner: dict, entries: dict, where: str) -> list[str]:
-    """The folders of the splits that the run reads."""
+def _check_speech_commands(data: dict, splits: list[str]) -> None:
+    root = data["speech_commands_root"]
+    report = check_speech_commands(root, data["speech_commands_test_root"])
+    require(report)
+    # s3prl draws from the background noise too, leaves out an incomplete batch, and without any goes on for ever
+    clips = report.counts["train clips"] + len(list(Path(root, BACKGROUND).glob("*.wav")))
+    if "train" in splits and clips < data["batch_size"]:
+        raise FitHubertError(
+            f"{root}: expected clips for a batch of {data['batch_size']}, found {clips}; "
+            f"give -o config.downstream_expert.datarc.batch_size={clips}"
+        )
+
+
+def _check_voxceleb1(data: dict, splits: list[str]) -> None:
+    trials = {split: Path(data[f"{split}_meta_data"]) for split in ("dev", "test")}
+    for split in splits:
+        if trials.get(split) == Path(os.devnull):
+            raise FitHubertError(
+                f"split {split}: expected a list of trials, found {os.devnull}; "
+                f"give -o config.downstream_expert.datarc.{split}_meta_data=..., or another split"
+            )
+    require(check_voxceleb1(data["file_path"], trials["dev"], trials["test"]))
+    scored = {split: path for split, path in trials.items() if split in splits}
+    check_lengths(Path(data["file_path"]), scored, data["vad_config"]["min_sec"] if "train" in splits else None)
+
+
+def _splits(args: argparse.Namespace, runner: dict, there: list[str], expected: str = "one of the task") -> list[str]:
+    """The splits that the run reads; each must be one of those `there`."""
     if args.mode == "evaluate":
         splits = [args.evaluate_split]
     else:
         splits = [runner.get("train_dataloader", "train"), *runner["eval_dataloaders"]]
-    lists = [key for key, entry in entries.items() if isinstance(entry, list) and key != "lexicon"]
     for split in splits:
-        if split not in lists:
-            raise FitHubertError(
-                f"split {split}: expected a list of folders at {where}.{split}, "
-                f"found {entries.get(split, 'none')}; splits there: {', '.join(lists)}"
-            )
+        if split not in there:
+            raise FitHubertError(f"split {split}: expected {expected}, found another; splits there: {', '.join(there)}")
+    return splits
+
+
+def _folders(args: argparse.Namespace, runner: dict, entries: dict, where: str) -> list[str]:
+    """The folders of the splits that the run reads."""
+    lists = [key for key, entry in entries.items() if isinstance(entry, list) and key != "lexicon"]
+    splits = _splits(args, runner, lists, f"one with a list of folders in {where}")
     return list(dict.fromkeys(folder for split in splits for folder in entries[split]))

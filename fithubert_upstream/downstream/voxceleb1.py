@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fithubert_upstream.audio_scan import scan
+from fithubert_upstream.audio_scan import AUDIO_SUFFIXES, scan
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.sox_effects import apply_effects_file
 
@@ -13,6 +13,8 @@ EFFECTS = [
     ["gain", "-3.0"],
     ["silence", "1", "0.1", "0.1%", "-1", "0.1", "0.1%"],
 ]
+# The x-vector's convolutions take 14 frames away, and a standard deviation needs 2: at 20 ms, 400 + 15 * 320 samples.
+SHORTEST = 5200
 
 
 def trimmed_length(path: Path) -> int:
@@ -35,3 +37,40 @@ def trimmed_lengths(paths: list[str]) -> list[int]:
         if isinstance(lengths[path], str):
             raise FitHubertError(lengths[path])
     return [lengths[path] for path in files]
+
+
+def check_lengths(root: Path, trials: dict[str, Path], min_samples: int | None = None) -> None:
+    """See that silence trimming leaves enough of the utterances.
+
+    Parameters
+    ----------
+    root : path
+        The corpus, known to be complete.
+    trials : dict
+        Split ("dev" or "test") to its list of trials, each of whose utterances must keep `SHORTEST`.
+    min_samples : int, optional
+        Training takes only utterances that keep more than this: there must be one.
+
+    Raises
+    ------
+    FitHubertError
+        There is too little left, or a file cannot be decoded.
+    """
+    for split, path in trials.items():
+        names = [name for line in path.read_text(encoding="utf-8").splitlines() for name in line.split()[1:]]
+        files = [str(root / split / "wav" / name) for name in dict.fromkeys(names)]
+        for file, length in zip(files, trimmed_lengths(files), strict=True):
+            if length < SHORTEST:
+                raise FitHubertError(
+                    f"{file}: expected {SHORTEST / 16000} s or more after silence trimming, found "
+                    f"{length / 16000:.3f} s; remove its trials from {path}"
+                )
+    if min_samples is not None:
+        wav = root / "dev" / "wav"
+        longest = max(trimmed_lengths([str(f) for f in wav.glob("*/*/*") if f.suffix.lower() in AUDIO_SUFFIXES]))
+        if longest <= min_samples:
+            raise FitHubertError(
+                f"{wav}: expected utterances of over {min_samples / 16000:g} s after silence trimming, found "
+                f"{longest / 16000:.3f} s at most; "
+                "give a smaller -o config.downstream_expert.datarc.vad_config.min_sec=... (in samples)"
+            )
