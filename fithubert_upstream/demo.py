@@ -30,9 +30,9 @@ from .superb_report import Row, draw_tasks
 SYNTHETIC_MINUTES = {
     "librispeech": {"train": 20.0, "dev": 1.5, "test": 4.0},
     "speech_commands": {"train": 10.0, "test": 2.0},
-    "voxceleb1": {"dev": 15.0, "test": 6.0},
+    "voxceleb1": {"dev": 10.0, "test": 6.0},
 }
-TASK_STEPS = {"pr": 300, "asr": 250, "ks": 200, "sv": 120}
+TASK_STEPS = {"pr": 250, "asr": 200, "ks": 150, "sv": 80}
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--teacher", metavar="DIR_OR_ID", help="a transformers HuBERT of 4 layers and width 192 instead"
     )
     parser.add_argument(
-        "--teacher-steps", type=int, default=500, help="updates of the teacher's pretraining (%(default)s)"
+        "--teacher-steps", type=int, default=450, help="updates of the teacher's pretraining (%(default)s)"
     )
-    parser.add_argument("--student-steps", type=int, default=600, help="updates of the distillation (%(default)s)")
+    parser.add_argument("--student-steps", type=int, default=500, help="updates of the distillation (%(default)s)")
     steps = list(TASK_STEPS.values())
     parser.add_argument(
         "--task-steps",

@@ -1,14 +1,15 @@
-"""Features of a frozen upstream, kept on disk: they are the same in every epoch, so one forward pass is enough.
+"""Features of a frozen upstream, kept on disk: they are the same in every epoch, so few forward passes are enough.
 
 The numbers stay what they are without the cache, to the last bit. Where an upstream treats each utterance by
 itself, utterances are kept; where an utterance's features depend on what it is batched with (as in HuBERT,
-through the padding), whole batches are, when the same utterances come together a second time: in tasks that draw
-their batches at random (keyword spotting, speaker verification) they never do, and are not to fill the disk.
+through the padding), whole batches are, which are found again only if the same utterances come together again.
+A training keeps what comes a second time: random crops and random batches never do, and are not to fill the disk.
 """
 
 import argparse
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class CachedUpstream(nn.Module):
         that one folder serves many.
     identity : iterable of str
         What else its features depend on, such as the text of a config file.
+    keep_from : int
+        What comes this many times is kept.
     limit : int
         Bytes that the folder may hold; when it is full nothing more is added, nothing is thrown out.
     """
@@ -50,16 +53,17 @@ class CachedUpstream(nn.Module):
         feature: str,
         folder: str | Path,
         identity: Iterable[str] = (),
+        keep_from: int = 1,
         limit: int = 50 * 10**9,
     ):
         super().__init__()
         self.upstream = upstream
         self.feature = feature
         self.identity = tuple(identity)
-        self.root, self.limit = Path(folder), limit
+        self.root, self.keep_from, self.limit = Path(folder), keep_from, limit
         self.bytes = sum(path.stat().st_size for path in self.root.rglob("*.safetensors"))
         self.found = self.asked = 0
-        self._seen: set[str] = set()  # batches that came once
+        self._computed: Counter[str] = Counter()
         self._folders: dict[str, Path] = {}
 
     def get_downsample_rates(self, key: str) -> int:
@@ -107,9 +111,9 @@ class CachedUpstream(nn.Module):
             return tensors["only"] if "only" in tensors else [tensors[str(i)] for i in range(len(tensors))]
         except (FileNotFoundError, SafetensorError):  # not there yet, or damaged: written anew
             feature = self._compute(wavs)
-            if len(wavs) == 1 or name in self._seen:
+            self._computed[name] += 1
+            if self._computed[name] >= self.keep_from:
                 self._keep(feature, path)
-            self._seen.add(name)
             return feature
 
     def _keep(self, feature: Feature, path: Path) -> None:
@@ -188,7 +192,8 @@ def cached_upstreams(args: argparse.Namespace, folder: str | Path, limit: int) -
 
     def with_cache(upstream: nn.Module) -> CachedUpstream:
         identity = (args.upstream, text)
-        caches.append(CachedUpstream(upstream, args.upstream_feature_selection, folder, identity, limit))
+        keep_from = 2 if args.mode == "train" else 1
+        caches.append(CachedUpstream(upstream, args.upstream_feature_selection, folder, identity, keep_from, limit))
         return caches[-1]
 
     with s3prl_compat.wrapped_upstream(args.upstream, with_cache):

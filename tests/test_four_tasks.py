@@ -128,16 +128,30 @@ def test_a_resumed_run_is_the_unbroken_one(ready):
 @pytest.mark.parametrize(("key", "upstream"), [*[(key, "fbank") for key in ALL], ("ks", "student"), ("sv", "student")])
 def test_the_feature_cache_changes_no_bit(ready, key, upstream, capsys):
     name = ("fbank",) if upstream == "fbank" else ("fithubert", "-k", str(ready["student"]))
-    plain = main(train(key, "plain", upstream=name))
+
+    def found_on_disk() -> tuple[int, int]:
+        found, asked = re.findall(r"feature cache cache: (\d+) of (\d+) from disk", capsys.readouterr().out)[-1]
+        return int(found), int(asked)
+
+    def run(expdir: str, *cache: str) -> dict[str, float]:
+        return main(
+            [*train(key, expdir, "config.runner.total_steps=6", upstream=name), *cache]
+        )  # dev comes three times
+
+    plain, found = run("plain"), []
     for expdir in ("first", "second"):
-        cached = main([*train(key, expdir, upstream=name), "--feature-cache", "cache"])
-        assert cached == plain
+        assert run(expdir, "--feature-cache", "cache") == plain
         assert same_weights(
-            states("plain/states-2.ckpt"), states(f"{expdir}/states-2.ckpt"), "Downstream", "Featurizer"
+            states("plain/states-6.ckpt"), states(f"{expdir}/states-6.ckpt"), "Downstream", "Featurizer"
         )
-        summary = re.search(r"feature cache cache: (\d+) of (\d+) from disk", capsys.readouterr().out)
-        found, asked = map(int, summary.groups())
-        assert asked > 0 and (found == asked) == (expdir == "second")
+        found.append(found_on_disk()[0])
+    assert 0 < found[0] < found[1]
+
+    test = ["-m", "evaluate", "-e", "plain", "-t", TASKS[key].split]
+    expected = main(test)
+    for _ in range(2):
+        assert main([*test, "--feature-cache", "cache"]) == expected
+    assert len(set(found_on_disk())) == 1  # all of it
 
 
 def test_fine_tuning_trains_the_student_and_is_not_cached(ready, capsys):
