@@ -226,14 +226,14 @@ def format_table(rows: list[Row], times: dict[str, float]) -> str:
     """The results as a Markdown table; times are those of 10 s of speech."""
     tasks = " | ".join(f"{key.upper()} {task.metric}" for key, task in TASKS.items())
     lines = [
-        f"| upstream | parameters | size (fp32) | time for 10 s, teacher = 1 | {tasks} |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        f"| upstream | parameters | size (fp32) | time for 10 s, teacher = 1 | {tasks} | superb_s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         size = f"{row.parameters * 4 / 2**20:.1f} MB" if row.parameters else "-"
         ratio = times[row.name] / times["teacher"]
         results = " | ".join(f"{getattr(row, key):.2f}" for key in TASKS)
-        lines.append(f"| {row.name} | {row.parameters:,} | {size} | {ratio:.2f} | {results} |")
+        lines.append(f"| {row.name} | {row.parameters:,} | {size} | {ratio:.2f} | {results} | {row.score:.0f} |")
     return "\n".join(lines)
 
 
@@ -250,7 +250,7 @@ def _report(rows: list[Row], times: dict[str, float], settings: Settings, output
         temporary.write_text(json.dumps(content, indent=2))
     with atomic_path(output / "demo.png") as temporary:
         _plot(rows, read_losses(output / "pretrain"), about, temporary)
-    print(f"\n{about}\n\n{table}")
+    print(f"\n{about}\n\n{table}\n\nBeside published results: {output / 'superb' / 'table.md'}")
 
 
 def read_losses(expdir: Path) -> list[tuple[int, float]]:
