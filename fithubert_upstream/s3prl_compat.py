@@ -273,9 +273,9 @@ def speaker_verification(device: str, trimmed_lengths: Callable[[list[str]], lis
 def padded_recurrence() -> Iterator[None]:
     """On a CPU, torch's way back through a packed sequence takes a time quadratic in its length.
 
-    For one BiLSTM of 128 on 8 x 15 s of FBANK that is 14 s, against 0.3 s for the same recurrence over padded
+    For one BiLSTM of 128 on 8 x 15 s of FBANK that is 10 s, against 0.3 s for the same recurrence over padded
     sequences, which the LSTMs of s3prl's `asr` and `ctc` that are built in the block get. The numbers are the
-    same but for the order of sums (1e-6).
+    same but for the order of sums (1e-5).
     """
     from s3prl.downstream.asr import model
 
