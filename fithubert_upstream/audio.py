@@ -7,10 +7,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from .audio_scan import AUDIO_SUFFIXES
 from .errors import FitHubertError
 from .lengths import SAMPLE_RATE
-
-AUDIO_SUFFIXES = (".flac", ".wav")
 
 
 def load_waveform(path: str | Path) -> Tensor:

@@ -23,7 +23,7 @@ from .files import atomic_path, cache_folder
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000  # also in lengths.py, which imports torch
-AUDIO_SUFFIXES = (".flac", ".wav")  # also in audio.py, which imports torch
+AUDIO_SUFFIXES = (".flac", ".wav")
 FEW_FILES = 64  # done before a pool has started
 CHUNK = 16  # files that a process takes at a time
 # Raised whenever a measure gives other numbers for the same file, so that older ones are not taken for them.

@@ -19,7 +19,7 @@ LAYERS = {
     "config": {"errors", "lengths"},
     "layers": {"lengths"},
     "losses": {"lengths"},
-    "audio": {"errors", "lengths"},
+    "audio": {"audio_scan", "errors", "lengths"},
     "model": {"config", "layers", "lengths"},
     "checkpoint": {"config", "errors", "files", "model"},
     "expert": {"checkpoint", "errors", "lengths"},
