@@ -6,11 +6,14 @@ leaves every file as it was, byte for byte.
 
 import argparse
 import ast
+import atexit
+import contextlib
 import hashlib
 import importlib.util
 import logging
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 from .errors import FitHubertError
@@ -70,21 +73,12 @@ def linked_run() -> None:
 
     Flags, defaults (`--device cuda`) and configs stay s3prl's own. See `run_downstream` for ours.
     """
-    import atexit
-    import contextlib
-    import sys
-
-    from . import s3prl_compat
     from .downstream.tasks import TASKS
     from .hubconf import register
-    from .run_downstream import task_repairs
+    from .run_downstream import provide_libriphone, task_repairs
 
     register()  # on whichever s3prl is imported; applies the repairs
-    name = "s3prl.downstream.ctc.corpus.libriphone"
-    if not s3prl_compat.has_module(name):  # a clone has it, s3prl's wheel does not
-        from .downstream import libriphone
-
-        s3prl_compat.provide_module(name, libriphone)
+    provide_libriphone()
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-d", "--downstream")

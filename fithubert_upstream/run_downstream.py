@@ -67,13 +67,11 @@ def main(argv: list[str]) -> dict[str, float]:
     from s3prl import hub, run_downstream
 
     import fithubert_upstream
-    from fithubert_upstream.downstream import libriphone
     from fithubert_upstream.feature_cache import cached_upstreams
 
     fithubert_upstream.register()
     with ExitStack() as stack:
-        if not s3prl_compat.has_module(_LIBRIPHONE):
-            stack.callback(s3prl_compat.provide_module(_LIBRIPHONE, libriphone))
+        stack.callback(provide_libriphone())
 
         def get_args():
             args, config, backup_files = read_args()
@@ -169,6 +167,18 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
     checks.check_corpus(args, config)
     checks.check_words(args, config)
     return config
+
+
+def provide_libriphone() -> Callable[[], None]:
+    """Give s3prl the corpus module of phone recognition, which a clone of it has and its wheel lacks.
+
+    Returns a function that takes it away again.
+    """
+    from fithubert_upstream.downstream import libriphone
+
+    if s3prl_compat.has_module(_LIBRIPHONE):
+        return lambda: None
+    return s3prl_compat.provide_module(_LIBRIPHONE, libriphone)
 
 
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:
