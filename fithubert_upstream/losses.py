@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .lengths import valid_mask
 
@@ -27,7 +28,7 @@ def hint_loss(
     The loss, and the (N,) layers' MSEs, detached.
     """
     if lengths is None:
-        errors = [(s - t).square().mean() for s, t in zip(student, teacher, strict=True)]
+        errors = [F.mse_loss(s, t) for s, t in zip(student, teacher, strict=True)]
     else:
         valid = valid_mask(lengths, student[0].size(1), student[0].device)[:, :, None]  # (B, L, 1)
         count = lengths.sum() * student[0].size(2)

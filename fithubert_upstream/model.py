@@ -1,10 +1,12 @@
 """FitHuBERT, the student: (waveforms, lengths) -> (layers, lengths)."""
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 
 from .config import FitHubertConfig
-from .layers import ConvFeatureExtractor, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
+from .layers import ConvFeatureExtractor, Dropout, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
 from .lengths import conv_frames, shortest_input, valid_mask
 
 
@@ -42,8 +44,8 @@ class FitHubert(nn.Module):
         self.heads = nn.ModuleDict(
             {str(layer): PredictionHead(dim, config.head_dim, config.time_reduction) for layer in config.head_layers}
         )
-        self.dropout_input = nn.Dropout(config.dropout_input)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout_input = Dropout(config.dropout_input)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def shortest(self) -> int:
@@ -54,7 +56,9 @@ class FitHubert(nn.Module):
         """(B,) samples -> (B,) frames of 20 ms: the count of HuBERT's own convolutions, at least one."""
         return conv_frames(lengths.cpu(), self.config.conv_layers).clamp(min=1)
 
-    def encode(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    def encode(
+        self, waveforms: Tensor, lengths: Tensor | None = None, depth: int | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Run the encoder.
 
         Parameters
@@ -62,10 +66,11 @@ class FitHubert(nn.Module):
         waveforms : (B, T) float, 16 kHz, zero-padded on the right. Samples past an utterance's length are
             ignored whatever they hold.
         lengths : (B,) samples of each utterance, at least 1; None when nothing is padded.
+        depth : transformer layers to run; None for all.
 
         Returns
         -------
-        The outputs of all transformer layers, each (B, M, D) at 40 ms, and (B,) their valid frames.
+        The outputs of these transformer layers, each (B, M, D) at 40 ms, and (B,) their valid frames.
         """
         batch, size = waveforms.shape
         device = waveforms.device
@@ -88,7 +93,7 @@ class FitHubert(nn.Module):
         reduced = frames // self.config.time_reduction
         key_mask = valid_mask(reduced, x.size(1), device)[:, None, None] if padded else None  # (B, 1, 1, M)
         outputs = []
-        for layer in self.layers:
+        for layer in islice(self.layers, depth):
             x = layer(x, key_mask)
             outputs.append(x)
         return outputs, reduced

@@ -2,43 +2,64 @@ import torch
 from torch import nn
 
 from fithubert_upstream.layers import (
+    Dropout,
     FrameUpsample,
-    MaskedGroupNorm,
     PositionalConv,
     SelfAttention,
     TimeReduction,
+    frame_conv,
+    normed_conv,
 )
 
 
-def test_masked_group_norm_is_group_norm_of_each_utterance():
-    norm = MaskedGroupNorm(5)
+def test_normed_conv_is_conv_and_group_norm_of_each_utterance():
+    conv, norm = nn.Conv1d(1, 5, 10, 5, bias=False), nn.GroupNorm(5, 5)
     nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
-    reference = nn.GroupNorm(5, 5)
-    reference.load_state_dict(norm.state_dict())
-    x, lengths = torch.randn(3, 5, 20) * 3 + 2, torch.tensor([20, 13, 2])
-    y = norm(x, lengths)
+    wavs, lengths = torch.randn(3, 200) * 3 + 20, torch.tensor([39, 13, 2])  # far from zero mean
+    y = normed_conv(wavs, conv.weight, 5, norm, lengths)
+    expected = [norm(conv(wav[None, None, : 5 * n + 5]))[0].T for wav, n in zip(wavs, lengths.tolist(), strict=True)]
     for i, n in enumerate(lengths.tolist()):
-        torch.testing.assert_close(y[i, :, :n], reference(x[i : i + 1, :, :n])[0])
-    torch.testing.assert_close(norm(x, None), reference(x))
+        torch.testing.assert_close(y[i, :n], expected[i], atol=3e-5, rtol=1e-5)
+    torch.testing.assert_close(normed_conv(wavs[:1], conv.weight, 5, norm, None)[0], y[0])
+    y[:, :2].square().mean().backward()
+    assert all(p.grad.abs().max() > 0 for p in (conv.weight, norm.weight, norm.bias))
+
+
+def test_frame_conv_is_conv1d():
+    for kernel, stride in [(1, 1), (3, 2), (2, 2), (10, 5), (8, 3), (2, 3), (3, 1)]:
+        conv = nn.Conv1d(4, 6, kernel, stride, bias=False)
+        for frames in (10, 11, 12, 25):
+            x = torch.randn(2, frames, 4)
+            expected = conv(x.transpose(1, 2)).transpose(1, 2)
+            torch.testing.assert_close(frame_conv(x, conv.weight, stride), expected)
 
 
 def test_positional_conv_is_weight_normed_conv1d():
-    ours = PositionalConv(12, kernel=8, groups=3).eval()
-    nn.init.normal_(ours.weight_g), nn.init.normal_(ours.bias)
-    conv = nn.Conv1d(12, 12, 8, padding=4, groups=3)
-    conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
-    conv.load_state_dict(
-        {
-            "bias": ours.bias,
-            "parametrizations.weight.original0": ours.weight_g,
-            "parametrizations.weight.original1": ours.weight_v,
-        }
-    )
-    x = torch.randn(2, 30, 12)
-    expected = nn.functional.gelu(conv(x.transpose(1, 2))[:, :, :-1]).transpose(1, 2)
-    torch.testing.assert_close(ours(x), expected)
-    with torch.no_grad():
-        torch.testing.assert_close(ours(x), expected)
+    for kernel in (8, 7):
+        ours = PositionalConv(12, kernel, groups=3).eval()
+        nn.init.normal_(ours.weight_g), nn.init.normal_(ours.bias)
+        conv = nn.Conv1d(12, 12, kernel, padding=kernel // 2, groups=3)
+        conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
+        conv.load_state_dict(
+            {
+                "bias": ours.bias,
+                "parametrizations.weight.original0": ours.weight_g,
+                "parametrizations.weight.original1": ours.weight_v,
+            }
+        )
+        for frames in (1, 7, 8, 30):
+            x = torch.randn(2, frames, 12)
+            expected = nn.functional.gelu(conv(x.transpose(1, 2))[:, :, :frames]).transpose(1, 2)
+            torch.testing.assert_close(ours(x), expected)
+            with torch.no_grad():
+                torch.testing.assert_close(ours(x), expected)
+        (ours(x) ** 2).sum().backward(), (expected**2).sum().backward()
+        torch.testing.assert_close(
+            ours.weight_v.grad, conv.parametrizations.weight.original1.grad, rtol=1e-4, atol=1e-4
+        )
+        torch.testing.assert_close(
+            ours.weight_g.grad, conv.parametrizations.weight.original0.grad, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_time_reduction_is_a_strided_conv1d():
@@ -60,6 +81,21 @@ def test_frame_upsample_is_a_strided_conv_transpose1d():
         torch.testing.assert_close(ours(x), conv(x.transpose(1, 2)).transpose(1, 2))
 
 
+def test_dropout():
+    dropout, x = Dropout(0.1), torch.ones(300, 301, requires_grad=True)
+    y = dropout(x)
+    assert abs((y == 0).float().mean() - 0.1) < 0.004  # four standard deviations
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / 0.9))
+    assert not torch.equal(y, dropout(x))
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, y.detach())
+    torch.manual_seed(0)
+    first = dropout(x)
+    torch.manual_seed(0)
+    assert torch.equal(first, dropout(x))
+    assert torch.equal(dropout.eval()(x), x)
+
+
 def test_attention_is_torchs_multihead_attention():
     ours = SelfAttention(8, 2, dropout=0.0)
     reference = nn.MultiheadAttention(8, 2, batch_first=True)
@@ -74,4 +110,6 @@ def test_attention_is_torchs_multihead_attention():
     x = torch.randn(2, 7, 8)
     mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
     expected, _ = reference(x, x, x, key_padding_mask=~mask)
+    torch.testing.assert_close(ours(x, mask[:, None, None]), expected)
+    ours.dropout.p = 1e-9  # takes the way of dropout and drops nothing
     torch.testing.assert_close(ours(x, mask[:, None, None]), expected)
