@@ -58,7 +58,7 @@ def load_fithubert(ckpt: str | Path, model_config: str | Path | None = None) -> 
         content = _read_torch(path)
         if STUDENT_KEY in content:
             config = FitHubertConfig.from_dict(content[CONFIG_KEY], str(path))
-            model = _build(config, content[STUDENT_KEY], path)
+            model = build_model(config, content[STUDENT_KEY], path)
         else:
             return convert_official(path, model_config, content)
     else:
@@ -88,10 +88,10 @@ def _load_safetensors(path: Path) -> FitHubert:
             f"{path}: a safetensors file, but not a FitHuBERT student (no config in its metadata); "
             f"its first weight is {min(weights, default='missing')!r}"
         )
-    return _build(FitHubertConfig.from_json(metadata["config"], str(path)), weights, path)
+    return build_model(FitHubertConfig.from_json(metadata["config"], str(path)), weights, path)
 
 
-def _build(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Path) -> FitHubert:
+def build_model(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Path) -> FitHubert:
     """A model with exactly these weights: none missing, none left over, all shapes alike."""
     with torch.device("meta"):
         model = FitHubert(config)
@@ -148,7 +148,7 @@ def convert_official(
     if unused:
         logger.info("%s: dropping %s, which the official model never uses", path, ", ".join(unused))
     weights = _rename_official({name: state[name] for name in state if name not in unused}, config)
-    return _build(config, weights, path)
+    return build_model(config, weights, path)
 
 
 def _refuse_other_models(state: Mapping[str, Tensor], path: Path) -> None:

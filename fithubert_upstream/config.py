@@ -106,8 +106,12 @@ class FitHubertConfig:
 class TeacherConfig:
     """Where the frozen teacher comes from.
 
-    `source` is `transformers` (`model`: a directory or a hub id such as facebook/hubert-base-ls960) or
-    `s3prl` (`model`: a name on `s3prl.hub` such as hubert_base; `ckpt`: the file its *_local entries want).
+    `source` says what `model` is:
+    `transformers`: a directory, or a hub id such as facebook/hubert-base-ls960;
+    `s3prl`: a name on `s3prl.hub` such as hubert_base; `ckpt`: the file that its *_local entries want;
+    `torchaudio`: HUBERT_BASE, WAV2VEC2_BASE, WAVLM_BASE or WAVLM_BASE_PLUS; `ckpt`: its .pth, else downloaded;
+    `fairseq`: a .pt of fairseq (in `model` or `ckpt`), which fairseq is not needed for;
+    `fithubert`: a .safetensors of ours without time reduction, or the name of an embedded one.
     """
 
     source: str = "transformers"
@@ -115,7 +119,8 @@ class TeacherConfig:
     ckpt: str | None = None
 
     def __post_init__(self) -> None:
-        _expect(self.source in ("transformers", "s3prl"), "teacher.source transformers or s3prl", self.source)
+        sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert")
+        _expect(self.source in sources, f"teacher.source one of {', '.join(sources)}", self.source)
 
 
 @dataclass(frozen=True)
@@ -199,9 +204,10 @@ def expand_variables(value, key: str = "config"):
     def variable(match: re.Match) -> str:
         name = match.group(1)
         if name not in os.environ:
+            flag = "-o " if key.startswith("config.") else ""  # s3prl's way, and `fithubert distill`'s
             raise FitHubertError(
                 f"{key}: expected the environment variable {name} (the config says {value}), found it unset; "
-                f"export {name}=..., or give -o {key}=..."
+                f"export {name}=..., or give {flag}{key}=..."
             )
         return os.environ[name]
 
