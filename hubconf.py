@@ -1,4 +1,4 @@
-"""Entries for `torch.hub.load(REPO, "fithubert_local", ckpt, source="local")`; see the package's hubconf."""
+"""Entries for `torch.hub.load(REPO, "fithubert_mini", source="local")`; see the package's hubconf."""
 
 dependencies = ["torch", "s3prl", "safetensors", "yaml", "filelock"]
 
@@ -7,6 +7,8 @@ from fithubert_upstream.hubconf import (  # noqa: E402, F401
     fithubert_100h,
     fithubert_960h,
     fithubert_local,
+    fithubert_mini,
     fithubert_url,
     fitw2v2_960h,
+    hubert_mini,
 )

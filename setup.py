@@ -19,7 +19,7 @@ setup(
     packages=[*find_packages(include=["fithubert_upstream*"]), "fithubert_upstream.downstream_configs"],
     package_dir={"fithubert_upstream.downstream_configs": "downstream_configs"},
     package_data={
-        "fithubert_upstream": ["configs/*"],
+        "fithubert_upstream": ["configs/*", "assets/*"],
         "fithubert_upstream.downstream_configs": ["*.yaml", "mini/*.yaml"],
     },
     install_requires=[
@@ -32,6 +32,8 @@ setup(
         "PyYAML",
         "safetensors",
         "soundfile",
+        "lhotse>=1.33",
+        "lightning-fabric>=2.5",
         "soxr",
         "librosa",
         "scikit-learn",

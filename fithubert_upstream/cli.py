@@ -21,6 +21,7 @@ def convert(argv: list[str]) -> None:
     parser.add_argument("model_config", nargs="?", help="the official .yaml")
     parser.add_argument("-o", "--output", required=True, help="the .safetensors to write")
     parser.add_argument("--last-head", action="store_true", help="keep the last prediction head only")
+    parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
     args = parser.parse_args(argv)
 
     from .checkpoint import load_fithubert, save_checkpoint
@@ -28,9 +29,12 @@ def convert(argv: list[str]) -> None:
     model = load_fithubert(args.ckpt, args.model_config)
     if args.last_head:
         model.keep_heads(model.config.head_layers[-1:])
+    if args.half:
+        model.half()
     save_checkpoint(model, args.output)
     count = sum(p.numel() for p in model.parameters())
-    print(f"{args.output}: {count:,} parameters, heads on layers {', '.join(map(str, model.config.head_layers))}")
+    heads = ", ".join(map(str, model.config.head_layers)) or "none"
+    print(f"{args.output}: {count:,} parameters, heads on layers {heads}")
 
 
 def pretrain(argv: list[str]) -> None:
@@ -38,6 +42,13 @@ def pretrain(argv: list[str]) -> None:
     from .run_pretrain import main
 
     print(f"student: {main(argv)}")
+
+
+def distill(argv: list[str]) -> None:
+    """Distil a student on one device or, under torchrun or srun, on many; goes on where it was broken off."""
+    from .train import main
+
+    main(argv)
 
 
 def downstream(argv: list[str]) -> None:
@@ -55,7 +66,7 @@ def superb(argv: list[str]) -> None:
 
 
 def demo(argv: list[str]) -> None:
-    """Synthesise speech, distil a small student, compare it with FBANK and its teacher on four tasks."""
+    """Synthesise speech, distil a small student, compare it with FBANK and the embedded pair on four tasks."""
     from .demo import main
 
     main(argv)
@@ -89,6 +100,13 @@ def link(argv: list[str]) -> None:
     main(argv)
 
 
+def benchmark(argv: list[str]) -> None:
+    """Measure the speed of the distillation step beside a straightforward loop."""
+    from .benchmark import main
+
+    main(argv)
+
+
 # name -> (job, an example of its use)
 JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "demo": (demo, "fithubert demo"),
@@ -96,6 +114,7 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
         pretrain,
         "fithubert pretrain -u fithubert -g fithubert.yaml -c fithubert_runner.yaml -n my_student",
     ),
+    "distill": (distill, "fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student"),
     "downstream": (
         downstream,
         "fithubert downstream -m train -u fithubert -k student.safetensors -d ctc -c mini/pr.yaml -n pr",
@@ -108,6 +127,7 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "synth": (synth, "fithubert synth corpora --minutes 20"),
     "check": (check, "fithubert check librispeech /data/LibriSpeech"),
     "prepare": (prepare, "fithubert prepare librispeech /data/LibriSpeech"),
+    "benchmark": (benchmark, "fithubert benchmark train"),
     "link": (link, "fithubert link ~/s3prl"),
 }
 

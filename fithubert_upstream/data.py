@@ -1,139 +1,179 @@
 """Recordings in batches of like length, the same whenever and however often a run is broken off."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import soundfile
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .audio import find_audio, load_waveform
+from .batches import ATTEMPTS, Batches, BatchPlan, BatchSampler
+from .cuts import AudioFolder, Cuts, CutsFile, Source
 from .errors import FitHubertError
-from .lengths import SAMPLE_RATE
+from .shar import SharFolder
+
+FEW_BAD = 3  # fewer bad files never stop a run
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The `pretrain_expert.datarc` block of a runner config; the names are s3prl's where it has one.
+    """What to train on and in what batches: `data:` of a train config, `pretrain_expert.datarc` of a runner's.
 
-    `crop: shortest` cuts each batch at random places to its shortest utterance, and to `crop_seconds` at
-    most, so that nothing is padded; `crop: none` keeps whole utterances and pads, as the authors did.
-    Utterances outside `min_seconds`..`max_seconds` are left out, and counted.
+    A source in `train` or `valid` is a folder of audio (of any depth, rate and number of channels), a lhotse cuts
+    file (`.jsonl`, `.jsonl.gz`) or a lhotse Shar folder. Batches hold `batch_size` utterances or fill
+    `batch_seconds`, see `BatchPlan`. `crop: shortest` cuts each batch at random places to its shortest utterance,
+    and to `crop_seconds` at most, so that nothing is padded; `crop: none` keeps whole utterances and pads, as the
+    authors did. Utterances outside `min_seconds`..`max_seconds` are left out. Unreadable and silent files are
+    named and skipped; when they are more than `max_bad` of all, the run stops.
     """
 
-    libri_root: str
-    train_batch_size: int
-    sets: tuple[str, ...] = ()  # folders below libri_root; none = all of it
-    num_workers: int = 0
+    train: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+    batch_size: int | None = None
+    batch_seconds: float | None = None
     crop: str = "shortest"
     crop_seconds: float = float("inf")
     min_seconds: float = 0.5
     max_seconds: float = 35.0
+    num_buckets: int = 30
+    num_workers: int = 0
+    max_bad: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.crop not in ("shortest", "none"):
-            raise FitHubertError(f"expected crop shortest or none, found {self.crop}")
-        if self.crop_seconds < self.min_seconds:
-            raise FitHubertError(f"expected crop_seconds of at least min_seconds, found {self.crop_seconds}")
-        if self.train_batch_size < 1:
-            raise FitHubertError(f"expected train_batch_size of at least 1, found {self.train_batch_size}")
+        for name in ("train", "valid"):
+            value = getattr(self, name)
+            sources = (value,) if isinstance(value, str) else tuple(value or ())
+            _expect(all(isinstance(source, str) for source in sources), f"{name}: a list of folders and files", value)
+            object.__setattr__(self, name, sources)  # how a frozen dataclass normalises itself
+        _expect(bool(self.train), "train: at least one folder or cuts file", "none")
+        sizes = f"batch_size {self.batch_size}, batch_seconds {self.batch_seconds}"
+        _expect((self.batch_size is None) != (self.batch_seconds is None), "batch_size or batch_seconds", sizes)
+        if self.batch_size is not None:
+            _expect(type(self.batch_size) is int and self.batch_size >= 1, "a batch_size of at least 1", sizes)
+        else:
+            _expect(type(self.batch_seconds) in (int, float) and self.batch_seconds > 0, "batch_seconds above 0", sizes)
+        _expect(self.crop in ("shortest", "none"), "crop shortest or none", self.crop)
+        _expect(self.crop_seconds >= self.min_seconds, "crop_seconds of at least min_seconds", self.crop_seconds)
+        _expect(self.num_buckets >= 1, "num_buckets of at least 1", self.num_buckets)
+        _expect(self.num_workers >= 0, "num_workers of at least 0", self.num_workers)
+        _expect(0 <= self.max_bad <= 1, "max_bad in [0, 1]", self.max_bad)
+
+    @property
+    def longest(self) -> float:
+        """Seconds to which utterances are cropped."""
+        return self.crop_seconds if self.crop == "shortest" else float("inf")
 
 
-class Batches(Dataset):
-    """Utterances sorted by length, cut into consecutive groups (the authors' batching).
+@dataclass
+class BadFiles:
+    """Files that could not be used: each is named once, and too many are an error."""
 
-    An item is asked for as (epoch, group), so that its random crop depends on nothing else.
-    """
-
-    def __init__(self, utterances: list[tuple[Path, int]], config: DataConfig, seed: int):
-        order = sorted(utterances, key=lambda utterance: (utterance[1], str(utterance[0])))
-        size = config.train_batch_size
-        self.groups = [order[start : start + size] for start in range(0, len(order), size)]
-        self.crop = config.crop == "shortest"
-        self.longest = config.crop_seconds * SAMPLE_RATE
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, epoch_and_group: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """(B, T) waveforms and (B,) lengths."""
-        epoch, group = epoch_and_group
-        draw = np.random.default_rng([self.seed, epoch, group])
-        size = int(min(self.longest, *(samples for _, samples in self.groups[group])))
-        waveforms = []
-        for path, samples in self.groups[group]:
-            wav = load_waveform(path)
-            if len(wav) != samples:
-                raise FitHubertError(f"{path}: expected {samples} samples as its header says, found {len(wav)}")
-            if self.crop:
-                start = draw.integers(samples - size + 1)
-                wav = wav[start : start + size]
-            waveforms.append(wav)
-        return pad_sequence(waveforms, batch_first=True), torch.tensor([len(wav) for wav in waveforms])
-
-
-class ResumableSampler(Sampler):
-    """All groups in an order drawn anew each epoch; `consumed` batches since the first step are its state."""
-
-    def __init__(self, num_groups: int, seed: int):
-        self.num_groups = num_groups
-        self.seed = seed
-        self.consumed = 0
+    total: int  # files of the corpus
+    max_share: float
+    reasons: dict[str, str] = field(default_factory=dict)  # file -> what is wrong
 
     def __len__(self) -> int:
-        return self.num_groups
+        return len(self.reasons)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, position = divmod(self.consumed, self.num_groups)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_groups).tolist()
-        self.consumed = (epoch + 1) * self.num_groups  # where the next epoch starts
-        yield from ((epoch, group) for group in order[position:])
+    def note(self, found: Sequence[tuple[str, str]]) -> None:
+        """Take in (file, what is wrong). Raises FitHubertError when they become too many."""
+        for name, reason in found:
+            if name not in self.reasons:
+                self.reasons[name] = reason
+                tqdm.write(f"[data] skipped {reason}")
+        if len(self) >= FEW_BAD and len(self) > self.max_share * self.total:
+            self.fail(f"expected at most {self.max_share:.1%} (max_bad) unreadable or silent files")
+
+    def fail(self, expected: str) -> None:
+        first = next(iter(self.reasons.values()))
+        raise FitHubertError(f"{expected}, found {len(self)} of {self.total} so far; the first: {first}")
 
 
-def build_dataloader(config: DataConfig, seed: int) -> DataLoader:
-    """Batches of (waveforms (B, T), lengths (B,)); set `loader.sampler.consumed` to resume.
+class AudioLoader(DataLoader):
+    """Gives (waveforms (B, T), lengths (B,)) and keeps count: of global batches in `sampler.consumed`, of `bad` files.
 
-    Raises FitHubertError for an empty corpus and for a file that is unreadable or not mono 16 kHz.
+    `consumed` is what was handed out here, not what workers have fetched ahead; so to break off at any batch
+    and go on from `sampler.state_dict()`, also with another number of processes, is as not to break off.
     """
-    files = find_audio(config.libri_root, list(config.sets))
-    with ThreadPoolExecutor(8) as pool:
-        samples = list(tqdm(pool.map(_num_samples, files), total=len(files), desc="scan corpus", leave=False))
-    low, high = config.min_seconds * SAMPLE_RATE, config.max_seconds * SAMPLE_RATE
-    kept = [(path, n) for path, n in zip(files, samples, strict=True) if low <= n <= high]
-    if not kept:
+
+    bad: BadFiles
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for waveforms, lengths, bad in super().__iter__():
+            self.bad.note(bad)
+            if not len(waveforms):
+                self.bad.fail(f"expected something readable in {ATTEMPTS} batches in a row")
+            self.sampler.note()
+            yield waveforms, lengths
+
+
+def build_dataloader(
+    config: DataConfig, seed: int, *, split: str = "train", rank: int = 0, world_size: int = 1
+) -> AudioLoader:
+    """Batches for one process of `world_size`.
+
+    `split="train"` is shuffled, and goes on at `loader.sampler.consumed` global batches. `split="valid"` is the same
+    batches in the same order each time, each in one process only, so that processes may differ by one batch.
+
+    Raises
+    ------
+    FitHubertError
+        A source is missing or holds nothing that can be used; too many files are bad (also while iterating).
+    """
+    sources = getattr(config, split)
+    _expect(bool(sources), f"{split}: at least one folder or cuts file", "none")
+    cuts = load_cuts(sources, config)
+    bad = BadFiles(cuts.found, config.max_bad)
+    bad.note(list(cuts.unreadable.items()))
+    if not len(cuts):
         raise FitHubertError(
-            f"{config.libri_root}: expected utterances of {config.min_seconds} to {config.max_seconds} s, found none "
-            f"among {len(files)} files"
+            f"{', '.join(sources)}: expected utterances of {config.min_seconds} to {config.max_seconds} s, found none "
+            f"among {cuts.found} ({'; the first: '.join([f'{len(bad)} unreadable', *bad.reasons.values()][:2])})"
         )
-    hours = sum(n for _, n in kept) / SAMPLE_RATE / 3600
-    tqdm.write(f"[data] {len(kept)} of {len(files)} utterances, {hours:.2f} h, from {config.libri_root}")
-    dataset = Batches(kept, config, seed)
-    return DataLoader(
-        dataset,
+    if rank == 0:
+        hours = cuts.seconds.sum(dtype="float64") / 3600
+        tqdm.write(f"[data] {split}: {len(cuts)} of {cuts.found} utterances, {hours:.2f} h, from {', '.join(sources)}")
+    plan = BatchPlan(
+        cuts.seconds,
+        cuts.shards,
+        batch_size=config.batch_size,
+        batch_seconds=config.batch_seconds,
+        num_buckets=config.num_buckets,
+        longest=config.longest,
+        shuffle=split == "train",
+    )
+    loader = AudioLoader(
+        Batches(cuts, plan, config.crop == "shortest", config.crop_seconds),
         batch_size=None,  # an item is a batch already
-        sampler=ResumableSampler(len(dataset), seed),
+        sampler=BatchSampler(plan, seed, rank, world_size, endless=split == "train"),
         num_workers=config.num_workers,
         persistent_workers=config.num_workers > 0,
         generator=torch.Generator().manual_seed(seed),  # leaves the global generator, dropout's, alone
         pin_memory=torch.cuda.is_available(),
     )
+    loader.bad = bad
+    return loader
 
 
-def _num_samples(path: Path) -> int:
-    try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise FitHubertError(f"{path}: expected an audio file, found: {error}") from error
-    if info.samplerate != SAMPLE_RATE or info.channels != 1:
-        raise FitHubertError(
-            f"{path}: expected mono at {SAMPLE_RATE} Hz, found {info.channels} channel(s) at {info.samplerate} Hz; "
-            "convert the corpus first"
-        )
-    return info.frames
+def load_cuts(sources: Sequence[str], config: DataConfig) -> Cuts:
+    """The utterances of folders, cuts files and Shar folders, within `min_seconds`..`max_seconds`."""
+    opened = [_open_source(Path(os.path.abspath(source))) for source in sources]
+    return Cuts(opened, config.min_seconds, config.max_seconds)
+
+
+def _open_source(path: Path) -> Source:
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        if not path.is_file():
+            raise FitHubertError(f"{path}: expected a lhotse cuts file, found no such file")
+        return CutsFile(path)
+    if path.is_file():
+        raise FitHubertError(f"{path}: expected a folder of audio, a cuts file (.jsonl, .jsonl.gz) or a Shar folder")
+    return SharFolder(path) if any(path.glob("cuts.*.jsonl*")) else AudioFolder(path)
+
+
+def _expect(ok: bool, what: str, found) -> None:
+    if not ok:
+        raise FitHubertError(f"expected {what}, found {found}")

@@ -1,4 +1,4 @@
-"""The main job end to end: speech, a teacher, a distilled student, and SUPERB's four tasks on all three upstreams.
+"""The main job end to end: speech, a student distilled on it, and SUPERB's four tasks beside the embedded pair.
 
 Every stage leaves its result in the output folder and is skipped when it lies there, so a demo that
 was interrupted goes on where it stopped.
@@ -46,8 +46,6 @@ class Settings:
     dev: list[str]
     test: list[str]
     minutes: dict[str, dict[str, float]]
-    teacher: str | None
-    teacher_steps: int
     student_steps: int
     task_steps: list[int]
     seed: int
@@ -56,9 +54,9 @@ class Settings:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert demo",
-        description="Synthesise speech (or take real corpora), pretrain a small HuBERT teacher, distil it into a small "
-        "FitHuBERT student and compare FBANK, student and teacher on phone and speech recognition, keyword spotting "
-        "and speaker verification.",
+        description="Synthesise speech (or take real corpora), distil the embedded hubert_mini into a fresh student "
+        "and compare FBANK, that student, fithubert_mini and hubert_mini on phone and speech recognition, keyword "
+        "spotting and speaker verification.",
         epilog="example: fithubert demo --librispeech LibriSpeech --train train-clean-100 --dev dev-clean "
         "--test test-clean",
     )
@@ -69,12 +67,6 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{split}", nargs="+", default=[split], metavar="FOLDER", help=f"folder(s) of --librispeech to {split} on"
         )
-    parser.add_argument(
-        "--teacher", metavar="DIR_OR_ID", help="a transformers HuBERT of 4 layers and width 192 instead"
-    )
-    parser.add_argument(
-        "--teacher-steps", type=int, default=450, help="updates of the teacher's pretraining (%(default)s)"
-    )
     parser.add_argument("--student-steps", type=int, default=500, help="updates of the distillation (%(default)s)")
     steps = list(TASK_STEPS.values())
     parser.add_argument(
@@ -114,13 +106,13 @@ def run(settings: Settings, output: Path) -> list[Row]:
             )
     _claim(output, settings)
     corpora = _corpora(settings, output)
-    teacher = _teacher(settings, corpora["librispeech"], output)
-    student = _student(settings, corpora["librispeech"], teacher, output)
+    student = _student(settings, corpora["librispeech"], output)
 
     upstreams = [
         superb.Upstream("FBANK", "fbank"),
         superb.Upstream("student", "fithubert", student, "last_hidden_state"),  # as the authors evaluated
-        superb.Upstream("teacher", "hf_hubert_custom", teacher),
+        superb.Upstream("fithubert_mini", "fithubert_mini", None, "last_hidden_state"),
+        superb.Upstream("hubert_mini", "hubert_mini"),
     ]
     rows = superb.run(
         upstreams,
@@ -165,38 +157,23 @@ def _corpora(settings: Settings, output: Path) -> dict[str, Path]:
     return {name: Path(getattr(settings, name) or output / "corpora" / name) for name in synthesise}
 
 
-def _teacher(settings: Settings, corpus: Path, output: Path) -> str:
-    if settings.teacher is not None:
-        return settings.teacher
-    from .mini_hubert import pretrain_mini_hubert
-
-    folder = output / "teacher"
-    if not folder.is_dir():
-        _say("Teacher: a small HuBERT, pretrained briefly on k-means clusters of MFCCs")
-        pretrain_mini_hubert(find_audio(corpus, settings.train), folder, settings.teacher_steps, settings.seed)
-    return str(folder)
-
-
-def _student(settings: Settings, corpus: Path, teacher: str, output: Path) -> str:
-    """Distil with s3prl's pretrain runner; keep the last head, which is what the paper counts."""
+def _student(settings: Settings, corpus: Path, output: Path) -> str:
+    """Distil hubert_mini with s3prl's pretrain runner; keep the last head, which is what the paper counts."""
     from .run_pretrain import main as pretrain
 
     student = output / "student.safetensors"
     if not student.is_file():
-        _say("Student: a small FitHuBERT, distilled from it with s3prl's pretrain runner")
-        model = read_yaml(find_config("fithubert_mini.yaml"))
-        model["teacher"] = {"source": "transformers", "model": teacher}
+        _say("Student: a small FitHuBERT, distilled from hubert_mini with s3prl's pretrain runner")
         runner = read_yaml(find_config("fithubert_mini_runner.yaml"))
         runner["runner"] |= {
             "total_steps": settings.student_steps,
             "log_step": max(1, settings.student_steps // 50),
             "save_step": max(1, settings.student_steps // 2),
         }
-        runner["pretrain_expert"]["datarc"] |= {"libri_root": str(corpus), "sets": settings.train}
-        configs = output / "student_model.yaml", output / "student_runner.yaml"
-        for path, config in zip(configs, (model, runner), strict=True):
-            path.write_text(yaml.safe_dump(config, sort_keys=False))
-        flags = ["-u", "fithubert", "-g", str(configs[0]), "-c", str(configs[1]), "--seed", str(settings.seed)]
+        runner["pretrain_expert"]["datarc"] |= {"train": [str(corpus / split) for split in settings.train]}
+        config = output / "student_runner.yaml"
+        config.write_text(yaml.safe_dump(runner, sort_keys=False))
+        flags = ["-u", "fithubert", "-g", "fithubert_mini.yaml", "-c", str(config), "--seed", str(settings.seed)]
         distilled = pretrain([*flags, "-p", str(output / "pretrain"), "-a"])
         model = load_fithubert(distilled)
         save_checkpoint(model.keep_heads(model.config.head_layers[-1:]), student)
@@ -226,12 +203,12 @@ def format_table(rows: list[Row], times: dict[str, float]) -> str:
     """The results as a Markdown table; times are those of 10 s of speech."""
     tasks = " | ".join(f"{key.upper()} {task.metric}" for key, task in TASKS.items())
     lines = [
-        f"| upstream | parameters | size (fp32) | time for 10 s, teacher = 1 | {tasks} | superb_s |",
+        f"| upstream | parameters | size (fp32) | time for 10 s, hubert_mini = 1 | {tasks} | superb_s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         size = f"{row.parameters * 4 / 2**20:.1f} MB" if row.parameters else "-"
-        ratio = times[row.name] / times["teacher"]
+        ratio = times[row.name] / times["hubert_mini"]
         results = " | ".join(f"{getattr(row, key):.2f}" for key in TASKS)
         lines.append(f"| {row.name} | {row.parameters:,} | {size} | {ratio:.2f} | {results} | {row.score:.0f} |")
     return "\n".join(lines)

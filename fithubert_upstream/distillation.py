@@ -50,15 +50,26 @@ class DistillationTask(nn.Module):
         waveforms (B, T), 16 kHz; lengths (B,) samples, None when nothing is padded. A frame that the time
         reduction would drop (an odd last one) takes no part, as in the official code.
         """
+        return self.loss(self.student, waveforms, lengths)
+
+    def loss(self, student: nn.Module, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, by way of `student`: `self.student`, or what a training loop wrapped it in."""
         targets = self.teacher(waveforms, lengths)
-        layers, frames = self.student(waveforms, lengths)
-        reduction = self.student.config.time_reduction
-        frames = frames // reduction * reduction
+        layers, frames = student(waveforms, lengths)
+        frames = self._whole(frames)
         size = int(frames.max())
         padded = bool((frames != size).any())
         return hint_loss(
-            [layer[:, :size] for layer in layers],
-            [target[:, :size] for target in targets],
+            [layer[:, :size].float() for layer in layers],  # under autocast they may be halves
+            [target[:, :size].float() for target in targets],
             frames if padded else None,
             self.hint_weight,
         )
+
+    def frames(self, lengths: Tensor) -> Tensor:
+        """(B,) samples -> (B,) frames that take part in the loss."""
+        return self._whole(self.student.frame_lengths(lengths))
+
+    def _whole(self, frames: Tensor) -> Tensor:
+        reduction = self.student.config.time_reduction
+        return frames // reduction * reduction

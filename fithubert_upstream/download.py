@@ -69,7 +69,7 @@ def _download(url: str, target: Path, sha256: str | None = None) -> Path:
     except (URLError, OSError) as error:
         raise FitHubertError(
             f"could not download {url} ({getattr(error, 'reason', error)}); without a network use "
-            "fithubert_local(ckpt) with a file you have, or `fithubert demo`, which trains a small student offline"
+            "fithubert_mini, the small model inside the package, or fithubert_local(ckpt) with a file you have"
         ) from error
     except RuntimeError as error:  # torch.hub's way to say that the hash differs
         raise FitHubertError(f"{url}: {error}; the file was not kept") from error

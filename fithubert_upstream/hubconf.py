@@ -35,6 +35,16 @@ def fithubert_url(ckpt, model_config=None, refresh=False, sha256=None, **kwargs)
     return fithubert_local(fetch_checkpoint(ckpt, model_config, refresh, sha256), **kwargs)
 
 
+def fithubert_mini(**kwargs):
+    """The small student inside the package, 1.3 M parameters, distilled from `hubert_mini`; needs no network."""
+    return _embedded("fithubert_mini", **kwargs)
+
+
+def hubert_mini(**kwargs):
+    """The small HuBERT inside the package, 5.2 M parameters, pretrained on synthetic speech; needs no network."""
+    return _embedded("hubert_mini", **kwargs)
+
+
 def fithubert_960h(refresh=False, **kwargs):
     """FitHuBERT distilled from HuBERT Base on LibriSpeech 960 h, the authors' release."""
     return _release("fithubert_960h", refresh, **kwargs)
@@ -52,7 +62,16 @@ def fitw2v2_960h(refresh=False, **kwargs):
 
 ENTRIES = {
     entry.__name__: entry
-    for entry in (fithubert, fithubert_local, fithubert_url, fithubert_960h, fithubert_100h, fitw2v2_960h)
+    for entry in (
+        fithubert,
+        fithubert_local,
+        fithubert_url,
+        fithubert_mini,
+        hubert_mini,
+        fithubert_960h,
+        fithubert_100h,
+        fitw2v2_960h,
+    )
 }
 
 
@@ -65,6 +84,13 @@ def register() -> None:
 
     for name, entry in ENTRIES.items():
         setattr(hub, name, entry)
+
+
+def _embedded(name, ckpt=None, model_config=None, refresh=False, **kwargs):
+    """s3prl's runner passes ckpt, model_config and refresh to every entry; an embedded model brings its own."""
+    from . import assets
+
+    return fithubert_local(assets.find(name), **kwargs)
 
 
 def _release(name, refresh, ckpt=None, model_config=None, **kwargs):

@@ -37,7 +37,8 @@ from fithubert_upstream.config import expand_variables
 
 class UpstreamPretrainExpert(pretrain_expert.UpstreamPretrainExpert):
     def __init__(self, datarc, *args, **kwargs):
-        super().__init__(expand_variables(datarc, "config.pretrain_expert.datarc"), *args, **kwargs)
+        datarc.update(expand_variables(datarc, "config.pretrain_expert.datarc"))  # the runner reads it afterwards
+        super().__init__(datarc, *args, **kwargs)
 '''
 
 

@@ -11,6 +11,7 @@ from .checkpoint import CONFIG_KEY, STUDENT_KEY
 from .config import DistillationConfig, from_dict
 from .data import DataConfig, build_dataloader
 from .distillation import DistillationTask
+from .errors import FitHubertError
 from .files import atomic_path
 
 STATE_KEY = "FitHubert_State"
@@ -33,7 +34,7 @@ class UpstreamPretrainExpert(nn.Module):
             self.config = DistillationConfig.from_yaml(upstream_config)
         self.device = device
         self.data_seed = torch.initial_seed()
-        data = from_dict(DataConfig, datarc, "pretrain_expert.datarc")
+        data = _read_datarc(datarc)
         self.task = DistillationTask.from_config(self.config)
         self.dataloader = build_dataloader(data, self.data_seed)
         self.parallel_task = nn.DataParallel(self.task) if multi_gpu else self.task
@@ -92,8 +93,21 @@ class UpstreamPretrainExpert(nn.Module):
         self.task.student.load_state_dict(init_ckpt[STUDENT_KEY])
         state = init_ckpt[STATE_KEY]
         self.consumed = self.dataloader.sampler.consumed = state["consumed"]
-        self.data_seed = self.dataloader.sampler.seed = self.dataloader.dataset.seed = state["data_seed"]
+        self.data_seed = self.dataloader.sampler.seed = state["data_seed"]
         self.random_state = state["random_state"]
+
+
+def _read_datarc(datarc: dict) -> DataConfig:
+    """The data config; adds the name under which s3prl's runner looks up the batch size, to print it."""
+    name = "train_batch_size"
+    data = from_dict(DataConfig, {key: datarc[key] for key in datarc if key != name}, "pretrain_expert.datarc")
+    size = data.batch_size or data.batch_seconds
+    if datarc.setdefault(name, size) != size:
+        raise FitHubertError(
+            f"pretrain_expert.datarc: expected batch_size or batch_seconds only, found also {name} {datarc[name]} "
+            f"beside {size}"
+        )
+    return data
 
 
 def _get_random_state() -> dict:

@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="fithubert pretrain",
         description="Distil a student from a frozen teacher with s3prl's pretrain runner.",
         epilog="example: fithubert pretrain -u fithubert -g fithubert.yaml -c fithubert_runner.yaml -n my_student "
-        "-o config.pretrain_expert.datarc.libri_root=/data/LibriSpeech",
+        "-o config.pretrain_expert.datarc.train=/data/LibriSpeech/train-clean-100",
     )
     parser.add_argument("-e", "--past_exp", metavar="{CKPT_PATH,CKPT_DIR}", help="resume from a checkpoint")
     parser.add_argument("-o", "--override", help="a.b.c=value,,d.e=value; the highest priority")

@@ -43,6 +43,10 @@ def test_convert(tmp_path, capsys):
     assert "heads on layers 1, 2, 3" in capsys.readouterr().out
     assert main(["convert", str(target), "--last-head", "-o", str(tmp_path / "small.safetensors")]) == 0
     assert load_fithubert(tmp_path / "small.safetensors").config.head_layers == (3,)
+    assert main(["convert", str(target), "--half", "-o", str(tmp_path / "half.safetensors")]) == 0
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * target.stat().st_size
+    half, full = (load_fithubert(path).state_dict() for path in (tmp_path / "half.safetensors", target))
+    assert all(half[name].equal(weight.half().float()) for name, weight in full.items())
 
 
 def test_convert_of_nothing_writes_nothing(tmp_path, capsys):

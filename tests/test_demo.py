@@ -8,7 +8,7 @@ from fithubert_upstream.cli import main
 from fithubert_upstream.demo import format_table, read_losses
 from fithubert_upstream.superb_report import Row
 
-STEPS = ["--teacher-steps", "2", "--student-steps", "4", "--task-steps", "2", "2", "2", "2"]
+STEPS = ["--student-steps", "4", "--task-steps", "2", "2", "2", "2"]
 TINY = {
     "librispeech": {"train": 0.5, "dev": 0.1, "test": 0.1},
     "speech_commands": {"train": 1.0, "test": 0.4},
@@ -18,7 +18,7 @@ TINY = {
 
 def test_table():
     rows = [Row("FBANK", 0, 50.0, 60.0, 70.0, 8.0), Row("student", 2**20, 25.0, 30.5, 80.25, 4.0)]
-    times = {"FBANK": 0.125, "student": 0.5, "teacher": 1.0}
+    times = {"FBANK": 0.125, "student": 0.5, "hubert_mini": 1.0}
     assert format_table(rows, times).splitlines()[2:] == [
         "| FBANK | 0 | - | 0.12 | 50.00 | 60.00 | 70.00 | 8.00 | -152 |",
         "| student | 1,048,576 | 4.0 MB | 0.50 | 25.00 | 30.50 | 80.25 | 4.00 | 576 |",
@@ -33,9 +33,9 @@ def test_demo_end_to_end_and_again(tmp_path, capsys, monkeypatch):
     assert main(["demo", *STEPS, "-o", str(output)]) == 0
     results = json.loads((output / "results.json").read_text())
     rows = {row["name"]: row for row in results["rows"]}
-    assert list(rows) == ["FBANK", "student", "teacher"]
+    assert list(rows) == ["FBANK", "student", "fithubert_mini", "hubert_mini"]
     assert rows["FBANK"]["parameters"] == 0 and set(results["seconds"]) == set(rows)
-    assert 0 < rows["student"]["parameters"] < rows["teacher"]["parameters"] / 2
+    assert 0 < rows["student"]["parameters"] < rows["hubert_mini"]["parameters"] / 4
     assert all(row[task] >= 0 for row in rows.values() for task in ("pr", "asr", "ks", "sv"))
     assert "| student |" in capsys.readouterr().out and "| student |" in (output / "table.md").read_text()
     assert (output / "demo.png").read_bytes().startswith(b"\x89PNG")

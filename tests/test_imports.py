@@ -38,9 +38,23 @@ LAYERS = {
     "corpora": {"synthetic", "synthetic_librispeech", "synthetic_speech_commands", "synthetic_voxceleb1"},
     "superb_report": {"errors", "files", "downstream.tasks"},
     "link": {"errors", "files"},
+    "cuts": {"audio", "errors", "files", "lengths"},
+    "shar": {"cuts", "errors"},
+    "batches": {"cuts", "lengths", "shar"},
+    "data": {"batches", "cuts", "errors", "shar"},
+    "teacher_weights": {"checkpoint", "config", "errors", "model"},
+    "teacher": {"checkpoint", "config", "errors", "lengths", "model", "teacher_weights"},
     "distillation": {"config", "errors", "losses", "model", "teacher"},
+    "optimizer": {"errors"},
+    "stop_signal": set(),
+    "malloc": set(),
+    "benchmark_report": {"files"},
+    "processes": set(),
+    "train_log": {"files"},
+    "train_state": {"errors", "files"},
+    "train_config": {"config", "data", "errors", "optimizer"},
 }
-HEAVY = {"s3prl", "torchaudio", "transformers", "lightning", "torch"}
+HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "torch"}
 
 
 def own_imports(path) -> set[str]:

@@ -220,8 +220,8 @@ def test_its_run_pretrain_distils_with_the_configs_in_place(clone, tmp_path):
         runner__total_steps=2,
         runner__log_step=1,
         runner__save_step=1,
-        pretrain_expert__datarc__sets=["train"],
-        pretrain_expert__datarc__train_batch_size=2,
+        pretrain_expert__datarc__train=["${LIBRISPEECH}/train"],
+        pretrain_expert__datarc__batch_size=2,
         pretrain_expert__datarc__num_workers=0,
     )
     arguments = ["-u", "fithubert", "-n", "tiny", "-p", tmp_path / "exp", "--device", "cpu", "-o", change]

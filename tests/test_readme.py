@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from fithubert_upstream import run_downstream, run_pretrain
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream import benchmark, run_downstream, run_pretrain, train, train_config
 from fithubert_upstream.cli import JOBS
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
 from fithubert_upstream.demo import build_parser as demo_parser
@@ -20,7 +19,8 @@ from fithubert_upstream.superb import parse_upstream
 from .conftest import REPO
 
 README = (REPO / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.M | re.S)
+DISTILLATION = (REPO / "docs" / "distillation.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README + DISTILLATION, flags=re.M | re.S)
 COMMANDS = [
     shlex.split(line, comments=True) for kind, block in BLOCKS if not kind for line in block.splitlines() if line
 ]
@@ -35,20 +35,28 @@ def test_make_targets_are_there():
 
 def test_python_block_runs_as_written(tmp_path):
     (code,) = [block for kind, block in BLOCKS if kind == "python"]
-    save_checkpoint(FitHubert(), tmp_path / "student.safetensors")
     code = code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},")
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     said = re.search(r"# (\(.*?\))", code)[1]
     assert f"torch.Size([{said.strip('()')}])" in done.stdout
 
 
+@pytest.fixture
+def corpora(monkeypatch):
+    monkeypatch.setenv("LIBRISPEECH", "/data/LibriSpeech")
+
+
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "fithubert"], ids=" ".join)
-def test_command_lines_parse_and_name_packaged_files(words):
+def test_command_lines_parse_and_name_packaged_files(words, corpora):
     _, job, *argv = words
     assert job in JOBS
     if job == "pretrain":
         args = run_pretrain.build_parser().parse_args(argv)
         assert find_config(args.upstream_config).is_file() and find_config(args.config).is_file()
+    elif job == "distill":
+        read_distill(argv)
+    elif job == "benchmark":
+        benchmark.build_parser().parse_args(argv)
     elif job == "downstream":
         ours, _ = run_downstream._own_flags(argv)
         assert ours.past_exp or find_config(ours.config, DOWNSTREAM_CONFIGS).is_file()
@@ -58,6 +66,18 @@ def test_command_lines_parse_and_name_packaged_files(words):
         assert all(map(parse_upstream, superb_parser().parse_args(argv).upstream))
     else:
         assert job == "convert"  # runs in tests/test_cli.py
+
+
+@pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "torchrun"], ids=" ".join)
+def test_torchrun_lines_name_the_module_and_parse(words, corpora):
+    module = words.index("-m") + 1
+    assert words[module] == "fithubert_upstream.train"
+    read_distill(words[module + 1 :])
+
+
+def read_distill(argv):
+    args = train.build_parser().parse_intermixed_args(argv)
+    train_config.read_run_config(args.model, args.config, args.overrides)
 
 
 def test_jobs_in_the_text_are_there():
@@ -71,7 +91,7 @@ def test_configs_in_the_text_are_there():
 
 
 def test_entries_and_pictures_are_there():
-    for name in re.findall(r"`(fit\w+_\d+h)`", README):
+    for name in re.findall(r"`(fit\w+_\d+h|\w*hubert_mini)`", README):
         assert name in ENTRIES
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (REPO / picture).is_file(), picture

@@ -71,7 +71,7 @@ def write_configs(folder: Path, teacher: Path, corpus: Path, student: dict | Non
                     **runner,
                 },
                 "optimizer": {"name": "AdamW_with_schedule", "lr": 1e-3, "warmup_proportion": 0.1},
-                "pretrain_expert": {"datarc": {"libri_root": str(corpus), "sets": ["train"], "train_batch_size": 2}},
+                "pretrain_expert": {"datarc": {"train": [str(corpus / "train")], "batch_size": 2}},
             }
         )
     )

@@ -1,0 +1,303 @@
+"""Distillation from a laptop to many GPUs: Lightning Fabric around a DistillationTask."""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from .checkpoint import CONFIG_KEY, STUDENT_KEY, save_checkpoint
+from .data import build_dataloader
+from .distillation import DistillationTask
+from .errors import FitHubertError
+from .files import atomic_path
+from .lengths import SAMPLE_RATE
+from .malloc import keep_freed_memory
+from .optimizer import build_optimizer, learning_rate
+from .processes import build_fabric, cpu_group, gather, highest
+from .stop_signal import StopSignal
+from .train_config import RunConfig, check_same_run, read_run_config
+from .train_log import Stopwatch, TrainLog, draw_losses, peak_memory
+from .train_state import get_random_state, read_state, set_random_state, write_state
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fithubert distill",
+        description="Distil a student from a frozen teacher, on one device or, under torchrun or srun, on many. The "
+        "same command goes on where a run was broken off, with the very steps it missed.",
+        epilog="example: fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student trainer.accumulate=4",
+    )
+    parser.add_argument("-g", "--model", default="fithubert.yaml", help="student, teacher and loss (%(default)s)")
+    parser.add_argument("-c", "--config", default="fithubert_100h.yaml", help="the training recipe (%(default)s)")
+    parser.add_argument("-n", "--name", help="save in result/distill/NAME")
+    parser.add_argument("-p", "--folder", help="save in FOLDER")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="entries of the recipe, as trainer.steps=20, or of the model's file, as model.student.dropout=0",
+    )
+    return parser
+
+
+def main(argv: list[str]) -> Path:
+    """Train, and return the finished student's `student.safetensors`.
+
+    Raises
+    ------
+    FitHubertError
+        Something in the flags, configs, data or folder is not as expected, or the loss is no number any more.
+    SystemExit
+        143 or 130 after SIGTERM or SIGINT, all being saved.
+    """
+    args = build_parser().parse_intermixed_args(argv)
+    if (args.name is None) == (args.folder is None):
+        raise FitHubertError("expected -n NAME or -p FOLDER for the results, found neither or both")
+    folder = Path(args.folder or f"result/distill/{args.name}")
+    config = read_run_config(args.model, args.config, args.overrides)
+    check_same_run(folder, config)
+    return Training(build_fabric(config.train.trainer.precision), config, folder).run()
+
+
+class Training:
+    """One run in one folder, in each of its processes.
+
+    What is learned is the task's business; the student alone is trained and wrapped for several processes. All that
+    the next update depends on is in `last.ckpt`: weights, optimizer, place in the data, generators.
+    """
+
+    def __init__(self, fabric: Fabric, config: RunConfig, folder: Path):
+        self.fabric, self.config, self.folder = fabric, config, folder
+        self.trainer = trainer = config.train.trainer
+        torch.manual_seed(trainer.seed)  # the same student everywhere
+        self.task = DistillationTask.from_config(config.model)
+        shard = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+        self.loader = build_dataloader(config.train.data, trainer.seed, **shard)
+        self.valid_loader = None
+        if config.train.data.valid:
+            self.valid_loader = build_dataloader(config.train.data, trainer.seed, split="valid", **shard)
+        epoch = len(self.loader.sampler.plan) / self.batches_an_update  # in updates
+        self.steps = trainer.steps or math.ceil(trainer.epochs * epoch)
+        self.valid_every = trainer.valid_every or math.ceil(epoch)
+
+        if fabric.device.type == "cpu":
+            keep_freed_memory()
+        fabric.to_device(self.task.teacher)
+        fused = fabric.device.type == "cpu" or trainer.precision != "16-mixed"  # whose scaler could not be clipped
+        optimizer = build_optimizer(self.task.student.to(fabric.device), config.train.optimizer, fused)
+        self.student, self.optimizer = fabric.setup(self.task.student.train(), optimizer)
+        self.group = cpu_group(fabric)
+
+        torch.manual_seed(trainer.seed + fabric.global_rank)  # other dropout in each process
+        self.step = 0  # updates made
+        self.best, self.waited = math.inf, 0  # the best validation, and how many have passed since
+        self.pending: list[Tensor] = []  # (1 + N,) loss and layers' MSEs of each update since the last row
+        self.watch = Stopwatch()
+        if self.last.is_file():
+            self.load()
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    @property
+    def batches_an_update(self) -> int:
+        return self.fabric.world_size * self.trainer.accumulate
+
+    def run(self) -> Path:
+        """Train to the end, or to a signal; the student's file."""
+        if self.fabric.is_global_zero:
+            with atomic_path(self.folder / "config.yaml") as temporary:
+                temporary.write_text(self.config.to_yaml(), encoding="utf-8")
+            self.log = TrainLog(self.folder, len(self.task.student.layers), self.step, self.steps)
+        try:
+            with StopSignal() as stop:
+                signal = self._loop(stop)
+        finally:
+            if self.fabric.is_global_zero:
+                self.log.close()
+        self.fabric.print(
+            f"step {self.step} of {self.steps}, peak memory {peak_memory(self.fabric.device):.2f} GiB, "
+            f"{self.watch.total(self.fabric.world_size):.2f} hours of audio an hour"
+        )
+        if signal:
+            self.fabric.print(f"saved at step {self.step}; the same command goes on from there", file=sys.stderr)
+            raise SystemExit(128 + signal)
+        student = self.folder / "student.safetensors"
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.task.student, student)
+            draw_losses(self.folder)
+            print(f"student: {student}")
+        self.fabric.barrier()
+        return student
+
+    def _loop(self, stop: StopSignal) -> int:
+        """Update, validate, log and save till the end (0) or a signal to any of the processes (its number)."""
+        batches = endless(self.loader, self.step * self.batches_an_update)
+        is_saved = False
+        signal = 0
+        while not signal and self.step < self.steps and not self._is_out_of_patience():
+            self.update(batches)
+            is_last = self.step == self.steps
+            is_validated = self.valid_loader is not None and (self.step % self.valid_every == 0 or is_last)
+            valid = self.validate() if is_validated else None
+            if self.step % self.trainer.log_every == 0 or is_validated or is_last:
+                self.write_row(valid)
+            if self.fabric.is_global_zero:
+                self.log.bar.update()
+            signal = highest(stop.number, self.group)
+            is_saved = signal > 0 or self.step % self.trainer.save_every == 0
+            if is_saved:
+                self.save()
+        if not is_saved:
+            self.save()
+        return signal
+
+    def update(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """One step of the optimizer on `accumulate` batches of each process."""
+        self.step += 1
+        rate = learning_rate(self.config.train.optimizer, self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        count = self.trainer.accumulate
+        record = 0.0
+        for i in range(count):
+            waveforms, lengths = next(batches)
+            self.watch.add(int(lengths.sum()) / SAMPLE_RATE)
+            waveforms, lengths = self._to_device(waveforms, lengths)
+            with self.fabric.no_backward_sync(self.student, enabled=i < count - 1):
+                with self.fabric.autocast():
+                    loss, errors = self.task.loss(self.student, waveforms, lengths)
+                self.fabric.backward(loss / count)
+            record = record + torch.cat([loss.detach()[None], errors]) / count
+        self.pending.append(record)
+        if self.trainer.clip < math.inf:
+            self.fabric.clip_gradients(
+                self.student, self.optimizer, max_norm=self.trainer.clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The last layer's MSE over all frames of the validation set, by which the authors select."""
+        self.student.eval()
+        total = torch.zeros(2, dtype=torch.float64)  # squared error x frames, frames
+        for waveforms, lengths in self.valid_loader:
+            frames = self.task.frames(lengths).sum()
+            waveforms, lengths = self._to_device(waveforms, lengths)
+            with self.fabric.autocast():
+                _, errors = self.task.loss(self.task.student, waveforms, lengths)
+            total += torch.stack([errors[-1].cpu() * frames, frames])
+        self.student.train()
+        error, frames = self.fabric.all_reduce(total, reduce_op="sum").tolist()
+        valid = error / frames
+        self.waited += 1
+        if valid < self.best:
+            self.best, self.waited = valid, 0
+            if self.fabric.is_global_zero:
+                save_checkpoint(self.task.student, self.folder / "best.safetensors")
+        return valid
+
+    def write_row(self, valid: float | None) -> None:
+        """Log the means since the last row."""
+        loss, *errors = self._settle().mean(0).tolist()
+        self.pending = []
+        if self.fabric.is_global_zero:
+            row = {"step": self.step, "loss": loss}
+            row |= {f"layer_{layer}": error for layer, error in enumerate(errors, start=1)}
+            row |= {"valid": valid, "lr": self.optimizer.param_groups[0]["lr"]}
+            self.log.add(row | {"hours_per_hour": self.watch.row(self.fabric.world_size)})
+
+    def save(self) -> None:
+        """Write last.ckpt under another name, then put it in the place of the one before."""
+        pending = self._settle().cpu() if self.pending else None
+        if not all(bool(p.isfinite().all()) for p in self.task.student.parameters()):
+            raise self._not_finite(self.step, "weights")
+        random_states = gather(get_random_state(self.fabric.device), self.group)
+        if self.fabric.is_global_zero:
+            state = {
+                STUDENT_KEY: self.task.student.state_dict(),
+                CONFIG_KEY: self.task.student.config.to_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),  # the scaler of 16-mixed
+                "step": self.step,
+                "batches": self.step * self.batches_an_update,
+                "batches_an_update": self.batches_an_update,
+                "best": self.best,
+                "waited": self.waited,
+                "pending": pending,
+                "random_states": random_states,
+            }
+            write_state(state, self.last, self.trainer.keep)
+        self.fabric.barrier()
+
+    def load(self) -> None:
+        """Take up what `save` left."""
+        state = read_state(self.last)
+        found = state["batches_an_update"]
+        if found != self.batches_an_update:
+            raise FitHubertError(
+                f"{self.folder}: expected {found} batches an update, as this run began with, found "
+                f"{self.batches_an_update} ({self.fabric.world_size} processes x trainer.accumulate "
+                f"{self.trainer.accumulate}); set trainer.accumulate so that they agree"
+            )
+        self.task.student.load_state_dict(state[STUDENT_KEY])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
+        if state["pending"] is not None:
+            self.pending = list(state["pending"].to(self.fabric.device))
+        if len(state["random_states"]) == self.fabric.world_size:
+            set_random_state(state["random_states"][self.fabric.global_rank], self.fabric.device)
+        else:
+            self.fabric.print("another number of processes than before: dropout is drawn anew from here")
+
+    def _settle(self) -> Tensor:
+        """(updates, 1 + N) records since the last row, means over the processes; all must be numbers.
+
+        Looked at only now and then, so as not to wait for a GPU in every update, but always before weights are saved.
+        """
+        records = self.fabric.all_reduce(torch.stack(self.pending))
+        self.pending = list(records)
+        finite = records.isfinite().all(1).tolist()
+        has_scaler = bool(self.fabric.strategy.precision.state_dict())  # 16-mixed leaves such updates out by itself
+        if not all(finite) and not has_scaler:
+            raise self._not_finite(self.step - len(finite) + 1 + finite.index(False), "loss")
+        return records
+
+    def _to_device(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        padded = bool((lengths != waveforms.size(1)).any())
+        return waveforms.to(self.fabric.device, non_blocking=True), lengths if padded else None
+
+    def _not_finite(self, step: int, what: str) -> FitHubertError:
+        sampler, end = self.loader.sampler, step * self.batches_an_update
+        batches = [sampler.plan.batch(sampler.seed, n) for n in range(end - self.batches_an_update, end)]
+        files = [self.loader.dataset.cuts.name(index) for batch in batches for index in batch.tolist()]
+        return FitHubertError(
+            f"step {step}: expected a finite {what}, found NaN or infinity; checkpoints are from before; look at its "
+            f"{len(files)} files ({', '.join(files[:8])}{', ...' if len(files) > 8 else ''}), or start again under "
+            "another name with a smaller optimizer.lr or trainer.clip"
+        )
+
+    def _is_out_of_patience(self) -> bool:
+        return 0 < self.trainer.patience <= self.waited
+
+
+def endless(loader: DataLoader, consumed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches for ever, epoch after epoch, from the one after `consumed` (of all processes together) on."""
+    loader.sampler.consumed = consumed
+    while True:
+        yield from loader
+
+
+if __name__ == "__main__":
+    from .cli import main as cli  # errors in one line, as of any job
+
+    sys.exit(cli(["distill", *sys.argv[1:]]))

@@ -1,0 +1,165 @@
+"""The training recipe behind `fithubert distill -c`, and `key=value` words that change single entries."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .config import DistillationConfig, expand_variables, find_config, from_dict, read_yaml, to_dict
+from .data import DataConfig
+from .errors import FitHubertError
+from .optimizer import OptimizerConfig
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# Where a resumed run may differ from what it was: how long it goes, and what suits the machine. That an
+# update is still made of as many batches is checked by itself.
+FREE_KEYS = ("train.trainer.steps", "train.trainer.epochs", "train.trainer.accumulate", "train.data.num_workers")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The `trainer` block: how long, how exact, how often.
+
+    An update takes `accumulate` batches from each process. `steps` counts updates; where it is 0, `epochs` says how
+    many there are. `valid_every` counts updates, 0 stands for once an epoch; `patience` is how many validations without
+    a better one end the run, 0 for none. `keep` is the number of full checkpoints: last.ckpt and step-N.ckpt of
+    `keep - 1` earlier steps.
+    """
+
+    steps: int = 0
+    epochs: int = 0
+    accumulate: int = 1
+    precision: str = "32-true"
+    clip: float = float("inf")  # of the gradient's norm
+    valid_every: int = 0
+    patience: int = 0
+    save_every: int = 1000
+    log_every: int = 100
+    keep: int = 1
+    seed: int = 1337
+
+    def __post_init__(self) -> None:
+        for name in ("accumulate", "save_every", "log_every", "keep"):
+            if getattr(self, name) < 1:
+                raise FitHubertError(f"expected {name} of at least 1, found {getattr(self, name)}")
+        for name in ("steps", "epochs", "valid_every", "patience", "seed"):
+            if getattr(self, name) < 0:
+                raise FitHubertError(f"expected {name} of at least 0, found {getattr(self, name)}")
+        if not self.steps and not self.epochs:
+            raise FitHubertError("expected steps or epochs of at least 1, found neither")
+        if self.precision not in PRECISIONS:
+            raise FitHubertError(f"expected precision {', '.join(PRECISIONS)}, found {self.precision}")
+        if not self.clip > 0:
+            raise FitHubertError(f"expected clip above 0 (.inf for none), found {self.clip}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training recipe."""
+
+    data: DataConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that a run depends on, as `config.yaml` in its folder records it."""
+
+    model: DistillationConfig
+    train: TrainConfig
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(to_dict(self), sort_keys=False)
+
+
+def read_run_config(model: str, recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Model and recipe, by path or packaged name, with `key=value` overrides and `${VARIABLES}` filled in.
+
+    A key is a dotted path into the recipe, such as `trainer.steps`; after `model.` it is one into the model's
+    file, such as `model.student.dropout`. A value is read as YAML.
+
+    Raises
+    ------
+    FitHubertError
+        A file, key or value is not what it should be.
+    """
+    paths = {"model": find_config(model), "train": find_config(recipe)}
+    data = {name: read_yaml(path) for name, path in paths.items()}
+    for word in overrides:
+        _override(data, word)
+    data = {name: {key: expand_variables(value, key) for key, value in part.items()} for name, part in data.items()}
+    _require_data(data["train"], paths["train"])
+    where = {name: f"{path}{' with ' + ' '.join(overrides) if overrides else ''}" for name, path in paths.items()}
+    return RunConfig(
+        DistillationConfig.from_dict(data["model"], where["model"]),
+        from_dict(TrainConfig, data["train"], where["train"]),
+    )
+
+
+def check_same_run(folder: Path, config: RunConfig) -> None:
+    """Raises FitHubertError when `folder` holds a run of another config, naming the first key that differs."""
+    file = folder / "config.yaml"
+    if not (folder / "last.ckpt").is_file() or not file.is_file():
+        return
+    old, new = dict(_flatten(read_yaml(file))), dict(_flatten(to_dict(config)))
+    for key in sorted(old.keys() | new.keys()):
+        if key not in FREE_KEYS and old.get(key) != new.get(key):
+            raise FitHubertError(
+                f"{folder}: holds a run of another config: {key.removeprefix('train.')} is {old.get(key)!r} there and "
+                f"{new.get(key)!r} here; choose another name with -n, or remove that folder"
+            )
+
+
+def _override(data: dict[str, Any], word: str) -> None:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise FitHubertError(f"{word}: expected key=value such as trainer.steps=20, found no '='")
+    known = [*_keys(TrainConfig), *(f"model.{name}" for name in _keys(DistillationConfig))]
+    if key not in known:
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        raise FitHubertError(f"{word}: unknown key {key!r}; {hint}")
+    try:
+        value = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise FitHubertError(f"{word}: not valid YAML after '=': {' '.join(str(error).split())}") from error
+    *blocks, name = key.removeprefix("model.").split(".")
+    block = data["model" if key.startswith("model.") else "train"]
+    for part in blocks:
+        block = block.setdefault(part, {})
+        if not isinstance(block, dict):
+            raise FitHubertError(f"{word}: expected a mapping {part!r} in the config, found {block!r}")
+    block[name] = value
+
+
+def _keys(cls: type, prefix: str = "") -> Iterator[str]:
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(f.type):
+            yield from _keys(f.type, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}"
+
+
+def _require_data(recipe: dict[str, Any], path: Path) -> None:
+    for names, block in ((("data",), recipe), (_required(DataConfig), recipe.get("data"))):
+        missing = [name for name in names if not isinstance(block, dict) or name not in block]
+        if missing:
+            raise FitHubertError(f"{path}: expected {'data' if block is recipe else f'data.{missing[0]}'}, found none")
+
+
+def _required(cls: type) -> list[str]:
+    missing = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(cls) if f.default is missing and f.default_factory is missing]
+
+
+def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

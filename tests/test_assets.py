@@ -1,0 +1,69 @@
+"""The embedded pair: small, offline, and really teacher and student."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fithubert_upstream import assets, hubconf
+from fithubert_upstream.checkpoint import load_fithubert
+from fithubert_upstream.config import DistillationConfig, TeacherConfig, find_config
+from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.espeak import all_voices
+from fithubert_upstream.recordings import say
+from fithubert_upstream.teacher import load_teacher
+
+from .conftest import REPO
+
+NO_NETWORK = "import socket; socket.socket.connect = lambda *args: 1 / 0"
+
+
+def test_small():
+    assert sum(assets.find(name).stat().st_size for name in assets.NAMES) <= 16e6
+    student, teacher = (sum(p.numel() for p in load_fithubert(assets.find(n)).parameters()) for n in assets.NAMES)
+    assert student <= teacher / 4
+
+
+def test_student_is_of_the_packaged_config():
+    config = DistillationConfig.from_yaml(find_config("fithubert_mini.yaml"))
+    student = load_fithubert(assets.find("fithubert_mini")).config
+    assert student.to_dict() | {"head_layers": None} == config.student.to_dict() | {"head_layers": None}
+    assert student.head_layers == (student.num_layers,)
+    assert config.teacher == TeacherConfig("fithubert", "hubert_mini")
+
+
+def test_the_student_follows_its_teacher():
+    """Less than half of the variance of the teacher's last layer is left, on a sentence that neither has heard."""
+    sentence = "nobody expected the old violin to sound so bright"
+    wav = torch.from_numpy(say(sentence, all_voices()[3], np.random.default_rng(0)))
+    target = load_teacher(TeacherConfig("fithubert", "hubert_mini"))(wav[None])[-1]
+    with torch.no_grad():
+        (prediction,), _ = load_fithubert(assets.find("fithubert_mini"))(wav[None])
+    assert prediction.shape == target.shape
+    assert (prediction - target).square().mean() < 0.5 * (target - target.mean(1, keepdim=True)).square().mean()
+
+
+def test_features():
+    wavs = [torch.randn(16000, generator=torch.Generator().manual_seed(0)), torch.zeros(1)]
+    with torch.no_grad():
+        student, teacher = hubconf.fithubert_mini()(wavs), hubconf.hubert_mini()(wavs)
+    assert student["last_hidden_state"].shape == teacher["last_hidden_state"].shape == (2, 49, 256)
+    assert len(student["hidden_states"]) == len(teacher["hidden_states"]) == 6
+
+
+@pytest.mark.parametrize("name", assets.NAMES)
+def test_torch_hub_without_a_network(tmp_path, name):
+    code = f"""
+{NO_NETWORK}
+import torch
+upstream = torch.hub.load({str(REPO)!r}, {name!r}, source="local").eval()
+assert upstream([torch.randn(16000)])["last_hidden_state"].isfinite().all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_unknown_name():
+    with pytest.raises(FitHubertError, match="fithubert_mini, hubert_mini"):
+        assets.find("hubert_base")
