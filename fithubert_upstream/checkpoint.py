@@ -55,7 +55,7 @@ def load_fithubert(ckpt: str | Path, model_config: str | Path | None = None) -> 
     if not path.is_file():
         raise FitHubertError(f"{path}: expected a checkpoint file, found {'a folder' if path.is_dir() else 'nothing'}")
     if zipfile.is_zipfile(path):
-        content = _read_torch(path)
+        content = read_torch(path)
         if STUDENT_KEY in content:
             config = FitHubertConfig.from_dict(content[CONFIG_KEY], str(path))
             model = build_model(config, content[STUDENT_KEY], path)
@@ -129,7 +129,7 @@ def convert_official(
     its place and every place its weight.
     """
     path = Path(ckpt)
-    content = _read_torch(path) if content is None else content
+    content = read_torch(path) if content is None else content
     state = content.get("state_dict", content)
     state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     if any(name.startswith(OFFICIAL_PREFIX) for name in state):
@@ -329,13 +329,20 @@ class InertUnpickler(pickle.Unpickler):
         return super().find_class(module, name) if (module, name) in self.ALLOWED else Inert
 
 
-def _read_torch(path: Path) -> dict[str, Any]:
-    """The dict in a `torch.save` file: by `weights_only`, or inertly where it also holds objects."""
+def read_torch(path: Path, unpickler: type[InertUnpickler] = InertUnpickler) -> dict[str, Any]:
+    """The dict in a `torch.save` file: by `weights_only`, or inertly where it also holds objects.
+
+    Raises FitHubertError when the file is damaged or holds no dict.
+    """
+
+    def load(file: Any, **options: Any) -> Any:  # the head of a file in torch's format before 1.6
+        return unpickler(file, **options).load()
+
     try:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # Lightning's or s3prl's own objects beside the weights
-            inert = SimpleNamespace(Unpickler=InertUnpickler, load=None, __name__="inert")
+        except pickle.UnpicklingError:  # Lightning's, fairseq's or s3prl's own objects beside the weights
+            inert = SimpleNamespace(Unpickler=unpickler, load=load, __name__="inert")
             content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert)
     except Exception as error:  # a damaged pickle can fail in any way
         raise FitHubertError(f"{path}: truncated or not a PyTorch checkpoint ({_first_line(error)})") from error

@@ -5,7 +5,6 @@ was interrupted goes on where it stopped.
 """
 
 import argparse
-import csv
 import json
 import statistics
 import time
@@ -25,6 +24,7 @@ from .errors import FitHubertError
 from .files import atomic_path
 from .lengths import SAMPLE_RATE
 from .superb_report import Row, draw_tasks
+from .train_log import read_losses
 
 # Minutes of synthetic speech in each layout.
 SYNTHETIC_MINUTES = {
@@ -226,23 +226,17 @@ def _report(rows: list[Row], times: dict[str, float], settings: Settings, output
         content = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "seconds": times}
         temporary.write_text(json.dumps(content, indent=2))
     with atomic_path(output / "demo.png") as temporary:
-        _plot(rows, read_losses(output / "pretrain"), about, temporary)
+        _plot(rows, read_losses(output / "pretrain" / "losses.csv"), about, temporary)
     print(f"\n{about}\n\n{table}\n\nBeside published results: {output / 'superb' / 'table.md'}")
 
 
-def read_losses(expdir: Path) -> list[tuple[int, float]]:
-    """(step, loss) of a `fithubert pretrain` experiment."""
-    with (expdir / "losses.csv").open(newline="") as file:
-        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
-
-
-def _plot(rows: list[Row], curve: list[tuple[int, float]], title: str, path: Path) -> None:
+def _plot(rows: list[Row], losses: list[dict[str, float | None]], title: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 3.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 4])
     axes = left.subplots()
-    axes.plot(*zip(*curve, strict=True), color="#2a6f97")
+    axes.plot([row["step"] for row in losses], [row["loss"] for row in losses], color="#2a6f97")
     axes.set(xlabel="step", ylabel="hint loss", ylim=(0, None))
     axes.set_title("Distillation", fontsize=10.5, loc="left")
     draw_tasks(right, rows)

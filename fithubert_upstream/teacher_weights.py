@@ -10,11 +10,9 @@ Base were trained: a `preprocessor_config.json` that says otherwise is not looke
 """
 
 import argparse
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import safetensors
@@ -22,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .checkpoint import Inert, InertUnpickler, build_model
+from .checkpoint import Inert, InertUnpickler, build_model, read_torch
 from .config import FitHubertConfig, parse_conv_layers
 from .errors import FitHubertError
 from .model import FitHubert
@@ -97,7 +95,7 @@ def from_transformers(model: str, config: Mapping[str, Any]) -> FitHubert:
     else:
         raise FitHubertError(f"{model}: expected model.safetensors or pytorch_model.bin, found neither: {reason}")
     if path.suffix != ".safetensors":
-        return from_state(_read_torch(path), config, path)
+        return from_state(read_torch(path, _ConfigUnpickler), config, path)
     try:
         return from_state(load_file(path), config, path)
     except (safetensors.SafetensorError, OSError) as error:
@@ -262,7 +260,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise FitHubertError(
             f"{path}: expected a teacher's .pt or .pth, found {'a folder' if path.is_dir() else 'none'}"
         )
-    content = _read_torch(path)
+    content = read_torch(path, _ConfigUnpickler)
     if isinstance(content.get("model_weight"), Mapping):  # s3prl
         config = {"task": content.get("task_cfg"), "model": content.get("model_cfg")}
         return dict(content["model_weight"]), _flat(config)
@@ -321,24 +319,3 @@ class _ConfigUnpickler(InertUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
         return _Kept if found is Inert else found
-
-
-def _read_torch(path: Path) -> dict[str, Any]:
-    """The dict in a `torch.save` file: by `weights_only`, or inertly where it also holds objects."""
-    try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # fairseq's dictionaries, omegaconf's or argparse's config
-            inert = SimpleNamespace(Unpickler=_ConfigUnpickler, load=_load_plainly, __name__="inert")
-            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert)
-    except Exception as error:  # a damaged pickle can fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise FitHubertError(f"{path}: truncated or not a PyTorch file ({reason})") from error
-    if not isinstance(content, Mapping):
-        raise FitHubertError(f"{path}: expected a file holding a dict, found {type(content).__name__}")
-    return dict(content)
-
-
-def _load_plainly(file: Any, **options: Any) -> Any:
-    """`pickle.load` for the head of a file in torch's format before 1.6."""
-    return _ConfigUnpickler(file, **options).load()

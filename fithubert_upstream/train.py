@@ -17,7 +17,6 @@ from .distillation import DistillationTask
 from .errors import FitHubertError
 from .files import atomic_path
 from .lengths import SAMPLE_RATE
-from .malloc import keep_freed_memory
 from .optimizer import build_optimizer, learning_rate
 from .processes import build_fabric, cpu_group, gather, highest
 from .stop_signal import StopSignal
@@ -86,8 +85,6 @@ class Training:
         self.steps = trainer.steps or math.ceil(trainer.epochs * epoch)
         self.valid_every = trainer.valid_every or math.ceil(epoch)
 
-        if fabric.device.type == "cpu":
-            keep_freed_memory()
         fabric.to_device(self.task.teacher)
         fused = fabric.device.type == "cpu" or trainer.precision != "16-mixed"  # whose scaler could not be clipped
         optimizer = build_optimizer(self.task.student.to(fabric.device), config.train.optimizer, fused)

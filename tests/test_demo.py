@@ -5,8 +5,9 @@ import json
 import pytest
 
 from fithubert_upstream.cli import main
-from fithubert_upstream.demo import format_table, read_losses
+from fithubert_upstream.demo import format_table
 from fithubert_upstream.superb_report import Row
+from fithubert_upstream.train_log import read_losses
 
 STEPS = ["--student-steps", "4", "--task-steps", "2", "2", "2", "2"]
 TINY = {
@@ -39,7 +40,7 @@ def test_demo_end_to_end_and_again(tmp_path, capsys, monkeypatch):
     assert all(row[task] >= 0 for row in rows.values() for task in ("pr", "asr", "ks", "sv"))
     assert "| student |" in capsys.readouterr().out and "| student |" in (output / "table.md").read_text()
     assert (output / "demo.png").read_bytes().startswith(b"\x89PNG")
-    assert len(read_losses(output / "pretrain")) == 4
+    assert len(read_losses(output / "pretrain" / "losses.csv")) == 4
 
     made = {path: path.stat().st_mtime_ns for path in output.rglob("*.ckpt")}
     assert main(["demo", *STEPS, "-o", str(output)]) == 0

@@ -47,7 +47,6 @@ LAYERS = {
     "distillation": {"config", "errors", "losses", "model", "teacher"},
     "optimizer": {"errors"},
     "stop_signal": set(),
-    "malloc": set(),
     "benchmark_report": {"files"},
     "processes": set(),
     "train_log": {"files"},

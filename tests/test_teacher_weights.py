@@ -402,7 +402,7 @@ def test_another_number_of_convolutions_than_strides(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"nothing of the kind", ["truncated or not a PyTorch file"]),
+        (b"nothing of the kind", ["truncated or not a PyTorch checkpoint"]),
         ({"epoch": 3, "states": {}}, ["expected fairseq's cfg and model", "found epoch, states"]),
         ({"weight": torch.ones(2, 2)}, ["expected the weights of HuBERT or wav2vec 2.0", "first: weight"]),
         ([torch.ones(1)], ["holding a dict, found list"]),
