@@ -37,9 +37,10 @@ FITHUBERT_CONV_LAYERS = (
 class FitHubertConfig:
     """A student. The defaults are the published FitHuBERT (official `data/conf/fithubert.yaml`).
 
-    `head_layers` names the transformer layers (counted from 1) that carry a prediction head into the
-    teacher's width; None stands for all of them, as in distillation. The last head alone is what the
-    paper counts and evaluates.
+    `head_layers` names the teacher's layers (counted from 1) that a head predicts, and `head_kind` from what:
+    `hint`: FitHuBERT's, linear, each from the student's layer of the same number; None stands for all layers, as
+    in distillation. The last head alone is what the paper counts and evaluates.
+    `prediction`: DistilHuBERT's and Kerpicci et al.'s (2022), with one hidden layer, all from the last layer.
     """
 
     conv_layers: tuple[tuple[int, int, int], ...] = FITHUBERT_CONV_LAYERS  # (channels, kernel, stride)
@@ -50,6 +51,7 @@ class FitHubertConfig:
     num_layers: int = 12
     ffn_dim: int = 480
     num_heads: int = 12
+    head_kind: str = "hint"
     head_layers: tuple[int, ...] | None = None
     head_dim: int = 768  # the teacher's width
     dropout_input: float = 0.05
@@ -64,6 +66,9 @@ class FitHubertConfig:
                 _expect(value >= 1, f"{f.name} of at least 1", value)
             if f.type is float:  # the dropouts
                 _expect(0 <= value < 1, f"{f.name} in [0, 1)", value)
+        _expect(self.head_kind in ("hint", "prediction"), "head_kind hint or prediction", self.head_kind)
+        if self.head_kind == "prediction":
+            _expect(self.head_layers is not None, "head_layers, the teacher's layers to predict, e.g. [4, 8, 12]", None)
         heads = range(1, self.num_layers + 1) if self.head_layers is None else self.head_layers
         object.__setattr__(self, "head_layers", tuple(heads))  # how a frozen dataclass normalises itself
         object.__setattr__(self, "conv_layers", parse_conv_layers(self.conv_layers))
@@ -77,11 +82,11 @@ class FitHubertConfig:
         for _, _, layer_stride in self.conv_layers:
             stride *= layer_stride
         _expect(stride == FRAME_RATE, f"conv_layers with a total stride of {FRAME_RATE} (20 ms)", stride)
-        _expect(
-            list(self.head_layers) == sorted(set(self.head_layers) & set(range(1, self.num_layers + 1))),
-            f"head_layers rising within 1..{self.num_layers}",
-            list(self.head_layers),
-        )
+        rising = list(self.head_layers) == sorted(set(self.head_layers)) and min(self.head_layers, default=1) >= 1
+        if self.head_kind == "hint":
+            rising = rising and max(self.head_layers, default=0) <= self.num_layers
+        within = f" within 1..{self.num_layers}" if self.head_kind == "hint" else " from 1 on"
+        _expect(rising, f"head_layers rising{within}", list(self.head_layers))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "student config") -> "FitHubertConfig":
@@ -125,18 +130,26 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """FitHuBERT's hint loss; `hint_weight` is the official `random_layer_weight`."""
+    """FitHuBERT's hint loss; `hint_weight` is the official `random_layer_weight`.
+
+    Prediction heads have a loss of their own, without a weight to choose (`losses.prediction_loss`).
+    """
 
     hint_weight: float = 0.1
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """The file behind `fithubert pretrain -g`: student, teacher and loss."""
+    """The file behind `-g`: student, teacher and loss.
+
+    `init_from_teacher`: the student begins as the teacher's convolutions and first transformer layers, whose
+    shapes it must have, instead of at random.
+    """
 
     student: FitHubertConfig = field(default_factory=FitHubertConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    init_from_teacher: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "model config") -> "DistillationConfig":
@@ -280,7 +293,9 @@ def _convert(f: dataclasses.Field, value: Any, where: str) -> Any:
             pass
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if kind in (int, float, str) and (not isinstance(value, kind) or isinstance(value, bool)):
+    if kind in (int, float, str, bool) and (
+        not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))
+    ):
         raise FitHubertError(f"{where}: expected {kind.__name__}, found {value!r}")
     if f.name == "head_layers" and value is not None:
         if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):

@@ -4,13 +4,13 @@ from torch import Tensor, nn
 
 from .config import DistillationConfig
 from .errors import FitHubertError
-from .losses import hint_loss
+from .losses import hint_loss, prediction_loss
 from .model import FitHubert
-from .teacher import Teacher, load_teacher
+from .teacher import HubertTeacher, Teacher, load_teacher
 
 
 class DistillationTask(nn.Module):
-    """FitHuBERT's layer-to-layer distillation: student layer l learns teacher layer l.
+    """Distillation into hint heads (FitHuBERT: student layer l learns teacher layer l) or prediction heads (Kerpicci).
 
     Raises FitHubertError when the teacher's depth or width is not what the student was built for.
     """
@@ -19,7 +19,7 @@ class DistillationTask(nn.Module):
         super().__init__()
         config = student.config
         every_layer = tuple(range(1, config.num_layers + 1))
-        if config.head_layers != every_layer:
+        if config.head_kind == "hint" and config.head_layers != every_layer:
             raise FitHubertError(
                 f"expected a prediction head on every student layer {every_layer}, found {config.head_layers}; "
                 "leave head_layers out of the student config"
@@ -29,10 +29,15 @@ class DistillationTask(nn.Module):
                 f"teacher {teacher.name}: expected width {config.head_dim} (student.head_dim), found {teacher.width}; "
                 f"set student.head_dim: {teacher.width}"
             )
-        if config.num_layers != teacher.num_layers:
+        if config.head_kind == "hint" and config.num_layers != teacher.num_layers:
             raise FitHubertError(
                 f"teacher {teacher.name}: expected {config.num_layers} layers (student.num_layers), found "
                 f"{teacher.num_layers}; it is learned layer by layer, so set student.num_layers: {teacher.num_layers}"
+            )
+        if max(config.head_layers, default=0) not in range(1, teacher.num_layers + 1):
+            raise FitHubertError(
+                f"teacher {teacher.name}: expected its layers {config.head_layers} (student.head_layers), found layers "
+                f"1 to {teacher.num_layers}; set student.head_layers to some of these"
             )
         self.student = student
         self.teacher = teacher
@@ -42,10 +47,18 @@ class DistillationTask(nn.Module):
     def from_config(cls, config: DistillationConfig) -> "DistillationTask":
         """A fresh student beside the teacher the config names."""
         teacher = load_teacher(config.teacher)
-        return cls(FitHubert(config.student), teacher, config.loss.hint_weight)
+        student = FitHubert(config.student)
+        if config.init_from_teacher:
+            copy_first_layers(teacher, student)
+        return cls(student, teacher, config.loss.hint_weight)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The teacher's layers that are learned, counted from 1."""
+        return self.student.config.head_layers
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The loss of a batch and the (N,) MSE of each layer.
+        """The loss of a batch and the (N,) errors of the learned layers (hint heads: their MSEs).
 
         waveforms (B, T), 16 kHz; lengths (B,) samples, None when nothing is padded. A frame that the time
         reduction would drop (an odd last one) takes no part, as in the official code.
@@ -54,17 +67,17 @@ class DistillationTask(nn.Module):
 
     def loss(self, student: nn.Module, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What `forward` gives, by way of `student`: `self.student`, or what a training loop wrapped it in."""
-        targets = self.teacher(waveforms, lengths)
-        layers, frames = student(waveforms, lengths)
+        targets = self.teacher(waveforms, lengths, self.layers[-1])
+        predictions, frames = student(waveforms, lengths)
         frames = self._whole(frames)
         size = int(frames.max())
-        padded = bool((frames != size).any())
-        return hint_loss(
-            [layer[:, :size].float() for layer in layers],  # under autocast they may be halves
-            [target[:, :size].float() for target in targets],
-            frames if padded else None,
-            self.hint_weight,
-        )
+        valid = frames if bool((frames != size).any()) else None
+        # under autocast they may be halves
+        predictions = [prediction[:, :size].float() for prediction in predictions]
+        targets = [targets[layer - 1][:, :size].float() for layer in self.layers]
+        if self.student.config.head_kind == "hint":
+            return hint_loss(predictions, targets, valid, self.hint_weight)
+        return prediction_loss(predictions, targets, valid)
 
     def frames(self, lengths: Tensor) -> Tensor:
         """(B,) samples -> (B,) frames that take part in the loss."""
@@ -73,3 +86,26 @@ class DistillationTask(nn.Module):
     def _whole(self, frames: Tensor) -> Tensor:
         reduction = self.student.config.time_reduction
         return frames // reduction * reduction
+
+
+def copy_first_layers(teacher: Teacher, student: FitHubert) -> None:
+    """Let the student begin as the teacher's convolutions and first layers; its heads stay as they are.
+
+    Raises FitHubertError when the teacher is no HuBERT or wav2vec 2.0, or has other shapes.
+    """
+    if not isinstance(teacher, HubertTeacher):
+        raise FitHubertError(
+            f"teacher {teacher.name}: expected HuBERT or wav2vec 2.0, whose layers a student can begin with, found "
+            f"{type(teacher).__name__}; set init_from_teacher: false"
+        )
+    there = teacher.model.state_dict()
+    wanted = {name: tensor for name, tensor in student.state_dict().items() if not name.startswith("heads.")}
+    for name, tensor in wanted.items():
+        found = tuple(there[name].shape) if name in there else "no such weight"
+        if found != tensor.shape:
+            raise FitHubertError(
+                f"teacher {teacher.name}: expected {name} of shape {tuple(tensor.shape)} for a student that begins "
+                f"with its layers, found {found}; give the student the teacher's shapes, or set init_from_teacher: "
+                "false"
+            )
+    student.load_state_dict({name: there[name].clone() for name in wanted}, strict=False)

@@ -41,7 +41,7 @@ class UpstreamExpert(UpstreamBase):
         last_hidden_state : (B, L, 768), the last prediction head, which the authors evaluated; the last
             transformer layer where a checkpoint kept no head.
         hidden_states : (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated).
-        projected_states : (B, L, 768) for each head, where the checkpoint kept the heads of all layers.
+        projected_states : (B, L, 768) for each head, where the checkpoint kept more than one.
         hidden_states_40ms : (B, L // 2, 480) for each transformer layer, as computed.
 
         Raises
@@ -76,7 +76,7 @@ class UpstreamExpert(UpstreamBase):
             "hidden_states": repeated,
             "hidden_states_40ms": [layer * valid for layer in hidden],
         }
-        if len(projected) == config.num_layers:
+        if len(projected) > 1:
             features["projected_states"] = projected
         return features
 

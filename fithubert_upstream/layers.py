@@ -214,7 +214,7 @@ class FrameUpsample(nn.Module):
         return F.linear(x, weight).view(batch, -1, dim) + self.bias
 
 
-class PredictionHead(nn.Module):
+class HintHead(nn.Module):
     """FitHuBERT's head of one layer: back to 20 ms, then into the teacher's width."""
 
     def __init__(self, dim: int, head_dim: int, reduction: int):
@@ -225,6 +225,18 @@ class PredictionHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, M, D) -> (B, r M, head_dim)"""
         return self.linear(self.upsample(x))
+
+
+class PredictionHead(HintHead):
+    """DistilHuBERT's head for one layer of the teacher: a hidden layer of the student's width before the last."""
+
+    def __init__(self, dim: int, head_dim: int, reduction: int):
+        super().__init__(dim, head_dim, reduction)
+        self.hidden = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, M, D) -> (B, r M, head_dim)"""
+        return self.linear(F.gelu(self.hidden(self.upsample(x))))
 
 
 class SelfAttention(nn.Module):

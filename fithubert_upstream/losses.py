@@ -35,3 +35,33 @@ def hint_loss(
         errors = [((s - t).square() * valid).sum() / count for s, t in zip(student, teacher, strict=True)]
     losses = torch.stack(errors)  # (N,)
     return losses[-1] + hint_weight * losses[:-1].sum(), losses.detach()
+
+
+def prediction_loss(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Kerpicci et al.'s loss (2022, arXiv 2210.16611), after DistilHuBERT's: L1 / K - log sigmoid(cos), over layers.
+
+    L = sum_p mean_i [ ||t_{p,i} - s_{p,i}||_1 / K - log sigmoid(cos(t_{p,i}, s_{p,i})) ] with K dimensions. The paper
+    sums over the frames i; the mean, as s3prl's DistilHuBERT has it, leaves the loss alike for all lengths.
+
+    Parameters
+    ----------
+    student, teacher : N predicted layers each, (B, L, K), prediction p against teacher layer p.
+    lengths : (B,) frames that count; None when all do.
+
+    Returns
+    -------
+    The loss, and the (N,) terms of the layers, detached.
+    """
+    terms = [
+        (s - t).abs().mean(2) - F.logsigmoid(F.cosine_similarity(s, t, dim=2))  # (B, L)
+        for s, t in zip(student, teacher, strict=True)
+    ]
+    losses = torch.stack(terms)  # (N, B, L)
+    if lengths is None:
+        losses = losses.mean((1, 2))  # (N,)
+    else:
+        valid = valid_mask(lengths, losses.size(2), losses.device)  # (B, L)
+        losses = (losses * valid).sum((1, 2)) / lengths.sum()  # (N,)
+    return losses.sum(), losses.detach()

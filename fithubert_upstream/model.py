@@ -6,12 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from .config import FitHubertConfig
-from .layers import ConvFeatureExtractor, Dropout, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
+from .layers import (
+    ConvFeatureExtractor,
+    Dropout,
+    HintHead,
+    PositionalConv,
+    PredictionHead,
+    TimeReduction,
+    TransformerLayer,
+)
 from .lengths import conv_frames, shortest_input, valid_mask
 
 
 class FitHubert(nn.Module):
     """The student of Lee et al. (2022), arXiv 2207.00555; every student is this class with another config.
+
+    So is the two-layer one of Kerpicci et al. (2022), arXiv 2210.16611: no time reduction, prediction heads.
 
     An utterance's features are the same alone and in any batch. Two departures from the official code
     make it so: statistics of the first norm and attention see valid frames only, and an odd last frame,
@@ -41,8 +51,9 @@ class FitHubert(nn.Module):
             )
             for _ in range(config.num_layers)
         )
+        head = HintHead if config.head_kind == "hint" else PredictionHead
         self.heads = nn.ModuleDict(
-            {str(layer): PredictionHead(dim, config.head_dim, config.time_reduction) for layer in config.head_layers}
+            {str(layer): head(dim, config.head_dim, config.time_reduction) for layer in config.head_layers}
         )
         self.dropout_input = Dropout(config.dropout_input)
         self.dropout = Dropout(config.dropout)
@@ -111,9 +122,10 @@ class FitHubert(nn.Module):
         return [self.project(hidden, reduced, frames, layer) for layer in self.config.head_layers], frames
 
     def project(self, hidden: list[Tensor], reduced: Tensor, frames: Tensor, layer: int) -> Tensor:
-        """The head of one layer (counted from 1) on what `encode` gave: (B, L, head_dim) at 20 ms."""
+        """The head of one of `head_layers` on what `encode` gave: (B, L, head_dim) at 20 ms."""
         rate = self.config.time_reduction
-        return fit_frames(self.heads[str(layer)](hidden[layer - 1]), rate * reduced, frames)
+        source = hidden[layer - 1] if self.config.head_kind == "hint" else hidden[-1]
+        return fit_frames(self.heads[str(layer)](source), rate * reduced, frames)
 
     def repeat(self, hidden: Tensor, reduced: Tensor, frames: Tensor) -> Tensor:
         """(B, M, D) at 40 ms -> (B, L, D) at 20 ms, each frame repeated."""

@@ -57,7 +57,7 @@ class UpstreamPretrainExpert(nn.Module):
         waveforms, lengths = data
         records = defaultdict(list) if records is None else records
         loss, errors = self.parallel_task(waveforms.to(self.device), lengths)
-        loss, errors = loss.mean(), errors.view(-1, len(self.task.student.layers)).mean(0)
+        loss, errors = loss.mean(), errors.view(-1, len(self.task.layers)).mean(0)
         records["loss"].append(loss.detach())
         records["layers"].append(errors)
         self.consumed += 1
@@ -67,9 +67,9 @@ class UpstreamPretrainExpert(nn.Module):
         pass
 
     def log_records(self, records, logger, prefix, global_step, **kwargs) -> None:
-        """The loss and each layer's MSE since the last log, to TensorBoard and to `losses.csv` beside it."""
+        """The loss and each layer's since the last log, to TensorBoard and to `losses.csv` beside it."""
         row = {"step": global_step, "loss": torch.stack(records["loss"]).mean().item()}
-        for layer, error in enumerate(torch.stack(records["layers"]).mean(0).tolist(), start=1):
+        for layer, error in zip(self.task.layers, torch.stack(records["layers"]).mean(0).tolist(), strict=True):
             row[f"layer_{layer}"] = error
             logger.add_scalar(f"{prefix}layer_{layer}", error, global_step=global_step)
         _append_row(Path(logger.logdir) / "losses.csv", row)

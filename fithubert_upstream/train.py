@@ -112,7 +112,7 @@ class Training:
         if self.fabric.is_global_zero:
             with atomic_path(self.folder / "config.yaml") as temporary:
                 temporary.write_text(self.config.to_yaml(), encoding="utf-8")
-            self.log = TrainLog(self.folder, len(self.task.student.layers), self.step, self.steps)
+            self.log = TrainLog(self.folder, self.task.layers, self.step, self.steps)
         try:
             with StopSignal() as stop:
                 signal = self._loop(stop)
@@ -183,7 +183,7 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The last layer's MSE over all frames of the validation set, by which the authors select."""
+        """The last layer's error over all frames of the validation set; its MSE is what the authors select by."""
         self.student.eval()
         total = torch.zeros(2, dtype=torch.float64)  # squared error x frames, frames
         for waveforms, lengths in self.valid_loader:
@@ -208,7 +208,7 @@ class Training:
         self.pending = []
         if self.fabric.is_global_zero:
             row = {"step": self.step, "loss": loss}
-            row |= {f"layer_{layer}": error for layer, error in enumerate(errors, start=1)}
+            row |= {f"layer_{layer}": error for layer, error in zip(self.task.layers, errors, strict=True)}
             row |= {"valid": valid, "lr": self.optimizer.param_groups[0]["lr"]}
             self.log.add(row | {"hours_per_hour": self.watch.row(self.fabric.world_size)})
 

@@ -106,7 +106,8 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
     file = folder / "config.yaml"
     if not (folder / "last.ckpt").is_file() or not file.is_file():
         return
-    old, new = dict(_flatten(read_yaml(file))), dict(_flatten(to_dict(config)))
+    there = from_dict(RunConfig, read_yaml(file), str(file))  # fills in what an older version did not write
+    old, new = dict(_flatten(to_dict(there))), dict(_flatten(to_dict(config)))
     for key in sorted(old.keys() | new.keys()):
         if key not in FREE_KEYS and old.get(key) != new.get(key):
             raise FitHubertError(

@@ -5,6 +5,7 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,15 +17,14 @@ from .files import atomic_path
 class TrainLog:
     """The log of a run in `folder`, for the one process that writes; rows after `step`, left from a break, go.
 
-    A row is `step`, `loss` and `layer_1`.. (means since the row before), `valid` (empty where none was made), `lr`, and
-    `hours_per_hour`: hours of audio learned from in an hour, everything counted in.
+    A row is `step`, `loss`, a `layer_N` for each learned layer (means since the row before), `valid` (empty where none
+    was made), `lr`, and `hours_per_hour`: hours of audio learned from in an hour, everything counted in.
     """
 
-    def __init__(self, folder: Path, num_layers: int, step: int, steps: int):
+    def __init__(self, folder: Path, layers: Sequence[int], step: int, steps: int):
         from tensorboardX import SummaryWriter
 
-        layers = [f"layer_{layer}" for layer in range(1, num_layers + 1)]
-        self.names = ["step", "loss", *layers, "valid", "lr", "hours_per_hour"]
+        self.names = ["step", "loss", *(f"layer_{layer}" for layer in layers), "valid", "lr", "hours_per_hour"]
         self.path = folder / "losses.csv"
         kept = [row for row in read_losses(self.path) if row["step"] <= step]
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
@@ -95,25 +95,27 @@ def read_losses(path: Path) -> list[dict[str, float | None]]:
 
 
 def draw_losses(folder: Path) -> Path:
-    """losses.png beside losses.csv: the loss, the first and last layers' MSEs, and the validation's."""
+    """losses.png beside losses.csv: the loss, each layer's, and the last layer's on the validation set."""
     from matplotlib.figure import Figure
 
     rows = read_losses(folder / "losses.csv")
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
+    grey = False
     for name in rows[0] if rows else ():
         if name in ("step", "lr", "hours_per_hour"):
             continue
         points = [(row["step"], row[name]) for row in rows if row[name] is not None and math.isfinite(row[name])]
         if name.startswith("layer_"):
-            style = {"color": "0.75", "linewidth": 0.8, "zorder": 1, "label": "layers" if name == "layer_1" else None}
+            style = {"color": "0.75", "linewidth": 0.8, "zorder": 1, "label": None if grey else "layers"}
+            grey = True
         elif name == "valid":
             style = {"color": "#c8553d", "marker": ".", "label": "validation, last layer"}
         else:
             style = {"color": "#2a6f97", "label": "loss"}
         if points:
             axes.plot(*zip(*points, strict=True), **style)
-    axes.set(xlabel="update", ylabel="mean squared error", ylim=(0, None))
+    axes.set(xlabel="update", ylabel="loss", ylim=(0, None))
     if rows:
         axes.legend(frameon=False)
     path = folder / "losses.png"

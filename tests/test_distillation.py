@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from fithubert_upstream.config import FitHubertConfig
+from fithubert_upstream.config import DistillationConfig, FitHubertConfig
 from fithubert_upstream.distillation import DistillationTask
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.losses import hint_loss
+from fithubert_upstream.losses import hint_loss, prediction_loss
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.teacher import TransformersTeacher
 
-from .tiny import STUDENT, make_teacher
+from .tiny import STUDENT, TWO_LAYER, make_teacher
 
 
 @pytest.fixture
@@ -68,3 +68,67 @@ def test_a_student_learns(teacher):
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.8 * first
+
+
+@pytest.fixture
+def kerpicci(tmp_path):
+    folder = make_teacher(tmp_path / "t", layers=4)
+    student = STUDENT | TWO_LAYER | {"head_layers": [1, 3]}
+    return {"student": student, "teacher": {"model": str(folder)}, "init_from_teacher": True}
+
+
+def test_a_student_begins_with_its_teachers_first_layers(kerpicci):
+    task = DistillationTask.from_config(DistillationConfig.from_dict(kerpicci)).eval()
+    wavs = torch.randn(2, 8000)
+    torch.testing.assert_close(task.student.encode(wavs)[0], task.teacher(wavs, depth=1))
+    with torch.no_grad():  # a copy, not the teacher's own
+        task.student.layers[0].attention.qkv.weight.mul_(3)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(task.student.encode(wavs)[0], task.teacher(wavs, depth=1))
+
+
+def test_the_loss_of_prediction_heads_is_that_of_each_utterance_on_its_own(kerpicci):
+    task = DistillationTask.from_config(DistillationConfig.from_dict(kerpicci)).eval()
+    assert task.layers == (1, 3)
+    wavs, lengths = torch.randn(2, 8000), torch.tensor([8000, 4321])
+    loss, errors = task(wavs, lengths)
+    total, count = torch.zeros(2), 0
+    for wav, n in zip(wavs, lengths.tolist(), strict=True):
+        hidden, frames = task.student.encode(wav[None, :n])
+        heads = [task.student.heads[layer] for layer in ("1", "3")]
+        by_hand = [head.linear(torch.nn.functional.gelu(head.hidden(hidden[-1]))) for head in heads]
+        targets = task.teacher(wav[None, :n])
+        _, terms = prediction_loss(by_hand, [targets[0], targets[2]], None)
+        total, count = total + terms.detach() * frames, count + frames
+    torch.testing.assert_close(errors, total / count, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(loss, errors.sum())
+
+
+def test_prediction_heads_all_learn(kerpicci):
+    task = DistillationTask.from_config(DistillationConfig.from_dict(kerpicci)).train()
+    task(torch.randn(2, 8000))[0].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in task.student.heads.parameters())
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        (
+            {"embed_dim": 32},
+            ["feature_projection.weight of shape (32, 16)", "found (24, 16)", "init_from_teacher: false"],
+        ),
+        ({"num_layers": 5}, ["expected layers.4.", "no such weight"]),
+        ({"head_layers": [1, 5]}, ["expected its layers (1, 5)", "found layers 1 to 4", "student.head_layers"]),
+    ],
+)
+def test_a_student_that_cannot_begin_with_its_teacher(kerpicci, student, words):
+    kerpicci["student"] |= student
+    with pytest.raises(FitHubertError) as caught:
+        DistillationTask.from_config(DistillationConfig.from_dict(kerpicci))
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_wavlm_has_no_layers_to_begin_with(tmp_path, kerpicci):
+    kerpicci["teacher"]["model"] = str(make_teacher(tmp_path / "w", "wavlm", layers=4))
+    with pytest.raises(FitHubertError, match="expected HuBERT or wav2vec 2.0.*init_from_teacher: false"):
+        DistillationTask.from_config(DistillationConfig.from_dict(kerpicci))

@@ -1,6 +1,8 @@
+import math
+
 import torch
 
-from fithubert_upstream.losses import hint_loss
+from fithubert_upstream.losses import hint_loss, prediction_loss
 
 
 def test_hint_loss_by_loops():
@@ -27,3 +29,24 @@ def test_without_padding_all_frames_count():
     full, _ = hint_loss(list(student), list(teacher), None)
     masked, _ = hint_loss(list(student), list(teacher), torch.tensor([5, 5, 5]))
     torch.testing.assert_close(full, masked)
+
+
+def test_prediction_loss_by_loops():
+    """facts 2.1: L1 / K - log sigmoid(cos), valid frames only, the mean of frames, the sum of layers."""
+    student, teacher = torch.randn(2, 2, 5, 4), torch.randn(2, 2, 5, 4)
+    lengths = [5, 3]
+    layers = []
+    for layer in range(2):
+        total = 0.0
+        for b, frames in enumerate(lengths):
+            for t in range(frames):
+                s, f = student[layer, b, t].tolist(), teacher[layer, b, t].tolist()
+                dot = sum(x * y for x, y in zip(s, f, strict=True))
+                cosine = dot / math.sqrt(sum(x * x for x in s) * sum(y * y for y in f))
+                total += sum(abs(x - y) for x, y in zip(s, f, strict=True)) / 4 + math.log(1 + math.exp(-cosine))
+        layers.append(total / sum(lengths))
+    loss, errors = prediction_loss(list(student), list(teacher), torch.tensor(lengths))
+    torch.testing.assert_close(loss.item(), sum(layers))
+    torch.testing.assert_close(errors, torch.tensor(layers))
+    full, _ = prediction_loss(list(student), list(teacher), None)
+    torch.testing.assert_close(full, prediction_loss(list(student), list(teacher), torch.tensor([5, 5]))[0])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from fithubert_upstream.config import FitHubertConfig
+from fithubert_upstream.config import DistillationConfig, FitHubertConfig, find_config
 from fithubert_upstream.lengths import conv_frames
 from fithubert_upstream.model import FitHubert, fit_frames
 
@@ -29,6 +29,20 @@ def test_exact_parameter_counts():
     assert count(model.keep_heads((12,))) == 22_030_784
     assert model.config.head_layers == (12,)
     assert count(FitHubert(FitHubertConfig(head_layers=(12,)))) == 22_030_784
+
+
+def test_exact_parameter_counts_of_kerpiccis_student():
+    """facts 2.1: DistilHuBERT's 23.49 M and its heads' 3.54 M; every part counted by hand."""
+    model = FitHubert(DistillationConfig.from_yaml(find_config("kerpicci.yaml")).student)
+    convs = 512 * 10 + 4 * 512 * 512 * 3 + 2 * 512 * 512 * 2 + 2 * 512  # and the first norm
+    front = 2 * 512 + 512 * 768 + 768 + 768 * 48 * 128 + 128 + 768 + 2 * 768
+    layer = 4 * (768 * 768 + 768) + 2 * 768 * 3072 + 3072 + 768 + 4 * 768
+    head = 2 * (768 * 768 + 768)
+    assert count(model.heads) == 3 * head == 3_543_552
+    assert count(model) == convs + front + 2 * layer + 3 * head == 27_035_776
+    assert round(count(model.keep_heads(())) / 1e6, 2) == 23.49
+    mini = FitHubert(DistillationConfig.from_yaml(find_config("kerpicci_mini.yaml")).student)
+    assert count(mini) == 2_421_056
 
 
 @pytest.mark.parametrize("size", ["small", "full"])

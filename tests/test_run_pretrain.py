@@ -8,10 +8,11 @@ import yaml
 
 from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import main as cli
+from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.run_pretrain import latest_states, main, name_final_states
 
 from .conftest import REPO
-from .tiny import make_corpus, make_teacher, write_configs
+from .tiny import TWO_LAYER, make_corpus, make_teacher, write_configs
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,17 @@ def test_overrides_and_multi_gpu_flag(world, tmp_path):
     assert [step for step, _ in losses(tmp_path / "a")] == [1, 2, 3]
     saved = torch.load(tmp_path / "a" / "states-3.ckpt", weights_only=True)
     assert saved["Config"]["pretrain_expert"]["datarc"]["crop"] == "none" and saved["Step"] == 3
+
+
+def test_a_student_of_kerpiccis_kind(world, tmp_path):
+    student = TWO_LAYER | {"head_layers": [1, 2]}
+    files = write_configs(tmp_path, world / "teacher", world / "corpus", student, init_from_teacher=True)
+    main(["-u", "fithubert", "-g", str(files[0]), "-c", str(files[1]), "-p", str(tmp_path / "run")])
+    assert (tmp_path / "run" / "losses.csv").read_text().startswith("step,loss,layer_1,layer_2\n")
+    features = UpstreamExpert(tmp_path / "run" / "student.safetensors")([torch.randn(16000)])
+    assert [f.shape for f in features["projected_states"]] == [(1, 49, 24)] * 2
+    assert [f.shape for f in features["hidden_states"]] == [(1, 49, 24)]
+    torch.testing.assert_close(features["last_hidden_state"], features["projected_states"][-1])
 
 
 def test_student_works_in_a_new_process_through_torch_hub(unbroken, tmp_path):

@@ -14,7 +14,7 @@ from fithubert_upstream.train import main
 from fithubert_upstream.train_log import read_losses
 
 from .conftest import REPO
-from .tiny import STUDENT, make_corpus, make_teacher
+from .tiny import STUDENT, TWO_LAYER, make_corpus, make_teacher
 
 NO_DROPOUT = {name: 0.0 for name in ("dropout_input", "dropout", "attention_dropout", "activation_dropout")}
 
@@ -210,6 +210,18 @@ def test_patience_ends_a_run_for_good(world, tmp_path):
     assert [row["step"] for row in losses(tmp_path / "run")] == [1, 2, 3]
     main(arguments)
     assert len(losses(tmp_path / "run")) == 3
+
+
+def test_a_student_of_kerpiccis_kind(world, tmp_path):
+    words = flags(world, tmp_path / "run", student=TWO_LAYER | {"head_layers": [2]}, steps=4)
+    with (tmp_path / "run.model.yaml").open("a") as file:
+        file.write("init_from_teacher: true\n")
+    main(words)
+    rows = losses(tmp_path / "run")
+    assert list(rows[0]) == ["step", "loss", "layer_2", "valid", "lr"]
+    assert rows[0]["loss"] == rows[0]["layer_2"] > rows[-1]["loss"]
+    student = load_fithubert(tmp_path / "run" / "student.safetensors")
+    assert student.config.head_kind == "prediction" and list(student.heads) == ["2"]
 
 
 def test_epochs_rows_and_kept_checkpoints(world, tmp_path):

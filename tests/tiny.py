@@ -19,6 +19,15 @@ STUDENT = {
     "head_dim": 24,
 }
 
+# What makes it a student of Kerpicci's kind, which begins as the first layer of `make_teacher`'s.
+TWO_LAYER = {
+    "conv_layers": "[(16, 10, 5)] + [(16, 3, 2)] * 4 + [(16, 2, 2)] * 2",
+    "embed_dim": 24,
+    "time_reduction": 1,
+    "num_layers": 1,
+    "head_kind": "prediction",
+}
+
 
 def make_teacher(folder: Path, kind: str = "hubert", width: int = 24, layers: int = 2, **config) -> Path:
     """A random transformers model of HuBERT Base's kind, 2 layers of width 24."""
@@ -51,12 +60,13 @@ def make_corpus(folder: Path, utterances: int = 8, rate: int = 16000) -> Path:
     return folder
 
 
-def write_configs(folder: Path, teacher: Path, corpus: Path, student: dict | None = None, **runner):
+def write_configs(
+    folder: Path, teacher: Path, corpus: Path, student: dict | None = None, init_from_teacher: bool = False, **runner
+):
     """(model yaml, runner yaml) for `fithubert pretrain`: 6 steps, a checkpoint each 3."""
     model, run = folder / "model.yaml", folder / "runner.yaml"
-    model.write_text(
-        yaml.safe_dump({"student": STUDENT | (student or {}), "teacher": {"model": str(teacher)}, "loss": {}})
-    )
+    content = {"student": STUDENT | (student or {}), "teacher": {"model": str(teacher)}, "loss": {}}
+    model.write_text(yaml.safe_dump(content | {"init_from_teacher": init_from_teacher}))
     run.write_text(
         yaml.safe_dump(
             {
