@@ -10,6 +10,7 @@ _WHERE = {
     "FitHubertConfig": ".config",
     "FitHubertError": ".errors",
     "load_fithubert": ".checkpoint",
+    "load_joint": ".joint_model",
     "register": ".hubconf",
 }
 __all__ = sorted(_WHERE)

@@ -16,7 +16,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import FitHubertConfig, parse_conv_layers, read_yaml
 from .errors import FitHubertError
@@ -33,9 +33,14 @@ OFFICIAL_PREFIX = "student_model."
 
 def save_checkpoint(model: FitHubert, path: str | Path) -> None:
     """Write config and weights into one safetensors file, under a temporary name first."""
+    save_safetensors(model, path, {"format": FORMAT, "version": "1", "config": model.config.to_json()})
+
+
+def save_safetensors(model: nn.Module, path: str | Path, metadata: dict[str, str]) -> None:
+    """Write a model's weights and what its metadata is to say: the whole file or none."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(weights, temporary, {"format": FORMAT, "version": "1", "config": model.config.to_json()})
+        save_file(weights, temporary, metadata)
 
 
 def load_fithubert(ckpt: str | Path, model_config: str | Path | None = None) -> FitHubert:
@@ -52,8 +57,7 @@ def load_fithubert(ckpt: str | Path, model_config: str | Path | None = None) -> 
     FitHubertError : the file is missing, truncated, of another format, or does not fit its config.
     """
     path = Path(ckpt)
-    if not path.is_file():
-        raise FitHubertError(f"{path}: expected a checkpoint file, found {'a folder' if path.is_dir() else 'nothing'}")
+    check_file(path)
     if zipfile.is_zipfile(path):
         content = read_torch(path)
         if STUDENT_KEY in content:
@@ -73,19 +77,29 @@ def load_fithubert(ckpt: str | Path, model_config: str | Path | None = None) -> 
     return model.eval()
 
 
-def _load_safetensors(path: Path) -> FitHubert:
+def check_file(path: Path) -> None:
+    """Raise FitHubertError unless there is such a file."""
+    if not path.is_file():
+        raise FitHubertError(f"{path}: expected a checkpoint file, found {'a folder' if path.is_dir() else 'nothing'}")
+
+
+def read_safetensors(path: Path, expected: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and weights. Raises FitHubertError, which says what was `expected`, for anything else."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return file.metadata() or {}, weights
     except (safetensors.SafetensorError, OSError) as error:
         raise FitHubertError(
-            f"{path}: expected a .safetensors student, a states-*.ckpt or an official .ckpt, found a truncated file "
-            f"or another format ({error})"
+            f"{path}: expected {expected}, found a truncated file or another format ({error})"
         ) from error
+
+
+def _load_safetensors(path: Path) -> FitHubert:
+    metadata, weights = read_safetensors(path, "a .safetensors student, a states-*.ckpt or an official .ckpt")
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise FitHubertError(
-            f"{path}: a safetensors file, but not a FitHuBERT student (no config in its metadata); "
+            f"{path}: a safetensors file, but not a FitHuBERT student (no config of one in its metadata); "
             f"its first weight is {min(weights, default='missing')!r}"
         )
     return build_model(FitHubertConfig.from_json(metadata["config"], str(path)), weights, path)
@@ -95,6 +109,12 @@ def build_model(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Pa
     """A model with exactly these weights: none missing, none left over, all shapes alike."""
     with torch.device("meta"):
         model = FitHubert(config)
+    fill_weights(model, weights, path)
+    return model.eval()
+
+
+def fill_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Give a model made on the meta device exactly these weights: none missing, none left over, all shapes alike."""
     expected = model.state_dict()
     missing, unexpected = expected.keys() - weights.keys(), weights.keys() - expected.keys()
     if missing or unexpected:
@@ -107,7 +127,6 @@ def build_model(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Pa
                 f"{path}: {name}: expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
             )
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
-    return model.eval()
 
 
 def _some(names: set[str]) -> str:

@@ -65,6 +65,27 @@ def superb(argv: list[str]) -> None:
     main(argv)
 
 
+def joint_report(argv: list[str]) -> None:
+    """Fine-tune for keywords and speakers, alone and jointly, frozen and whole; the paper's tables beside ours."""
+    from .joint_report import main
+
+    main(argv)
+
+
+def export_joint(argv: list[str]) -> None:
+    """Write a joint keyword and speaker run as one file for programs."""
+    from .export_joint import main
+
+    main(argv)
+
+
+def listen(argv: list[str]) -> None:
+    """Tell the keyword in a recording, and whether its speaker is the enrolled one."""
+    from .listen import main
+
+    main(argv)
+
+
 def demo(argv: list[str]) -> None:
     """Synthesise speech, distil a small student, compare it with FBANK and the embedded pair on four tasks."""
     from .demo import main
@@ -123,6 +144,9 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
         superb,
         "fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state -o result/superb",
     ),
+    "joint-report": (joint_report, "fithubert joint-report -u hubert_mini -u fithubert_mini"),
+    "export-joint": (export_joint, "fithubert export-joint result/downstream/joint -o joint.safetensors"),
+    "listen": (listen, "fithubert listen yes.wav --enroll my_voice.wav -m joint.safetensors"),
     "convert": (convert, "fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors"),
     "synth": (synth, "fithubert synth corpora --minutes 20"),
     "check": (check, "fithubert check librispeech /data/LibriSpeech"),
@@ -135,7 +159,7 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
 def usage() -> str:
     lines = ["usage: fithubert JOB [flags]     (fithubert JOB --help lists a job's flags)", ""]
     for name, (job, example) in JOBS.items():
-        lines += [f"  {name:<11} {job.__doc__}", f"  {'':<11}   {example}"]
+        lines += [f"  {name:<12} {job.__doc__}", f"  {'':<12}   {example}"]
     return "\n".join(lines)
 
 

@@ -206,7 +206,7 @@ def check_voxceleb1(
         counts[f"{part} hours"] = sum(length for length in lengths.values() if isinstance(length, int)) / HOUR_MS
         problems += [length for length in lengths.values() if isinstance(length, str)]
         if trials != Path(os.devnull):
-            counts[f"{part} trials"] = _check_trials(trials, root / part / "wav", files, problems)
+            counts[f"{part} trials"] = trial_problems(trials, root / part / "wav", files, problems)
     return Report(shlex.join(["voxceleb1", str(root)]), counts, problems)
 
 
@@ -237,7 +237,7 @@ def _speakers(wav: Path, problems: list[str]) -> dict[str, list[Path]]:
     return speakers
 
 
-def _check_trials(trials: Path, wav: Path, files: list[Path], problems: list[str]) -> int:
+def trial_problems(trials: Path, wav: Path, files: list[Path], problems: list[str]) -> int:
     """Append what is wrong with a trial list; returns its number of lines."""
     try:
         lines = trials.read_text(encoding="utf-8").splitlines()

@@ -70,16 +70,16 @@ def main(argv: list[str]) -> None:
 
 
 def linked_run() -> None:
-    """What the linked scripts call before they import anything: our repairs, upstreams and PR corpus.
+    """What the linked scripts call before they import anything: our repairs, upstreams, PR corpus and joint task.
 
     Flags, defaults (`--device cuda`) and configs stay s3prl's own. See `run_downstream` for ours.
     """
     from .downstream.tasks import TASKS
     from .hubconf import register
-    from .run_downstream import provide_libriphone, task_repairs
+    from .run_downstream import provide_modules, task_repairs
 
     register()  # on whichever s3prl is imported; applies the repairs
-    provide_libriphone()
+    provide_modules()
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-d", "--downstream")

@@ -1,12 +1,13 @@
 """s3prl's `run_downstream.py`, with our upstreams, on today's PyTorch: the same flags and the same code.
 
 What is added: `-c` finds the packaged configs, `${VARIABLES}` in configs are filled in, phone
-recognition has its corpus module and phone set, speaker verification runs on any device and corpus,
+recognition has its corpus module and phone set, speaker verification runs on any device and corpus, `-d joint_ks_sv`,
 `--skip-oov`, `--all-states`, `--feature-cache`, `--device` is the CPU where there is no GPU, mistakes are
 told before a model is built, and checkpoints are written whole or not at all.
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -21,7 +22,11 @@ from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
 
-_LIBRIPHONE = "s3prl.downstream.ctc.corpus.libriphone"
+# What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
+_MODULES = {
+    "s3prl.downstream.ctc.corpus.libriphone": "fithubert_upstream.downstream.libriphone",
+    "s3prl.downstream.joint_ks_sv.expert": "fithubert_upstream.downstream.joint_ks_sv.expert",
+}
 
 
 def main(argv: list[str]) -> dict[str, float]:
@@ -71,7 +76,7 @@ def main(argv: list[str]) -> dict[str, float]:
 
     fithubert_upstream.register()
     with ExitStack() as stack:
-        stack.callback(provide_libriphone())
+        stack.callback(provide_modules())
 
         def get_args():
             args, config, backup_files = read_args()
@@ -98,7 +103,7 @@ def own_parser() -> argparse.ArgumentParser:
     """The flags that s3prl's script does not have, or that are completed for it."""
     parser = argparse.ArgumentParser(
         prog="fithubert downstream",
-        description="Train or evaluate a SUPERB task: all the flags of s3prl's run_downstream.py, and these.",
+        description="Train or evaluate a SUPERB task, or joint_ks_sv: all of run_downstream.py's flags, and these.",
         add_help=False,
         allow_abbrev=False,
         epilog="example: fithubert downstream -m train -u fithubert -k student.safetensors -d speech_commands -c "
@@ -169,16 +174,16 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
     return config
 
 
-def provide_libriphone() -> Callable[[], None]:
-    """Give s3prl the corpus module of phone recognition, which a clone of it has and its wheel lacks.
+def provide_modules() -> Callable[[], None]:
+    """Give s3prl the corpus of phone recognition, where it has none, and the task joint_ks_sv.
 
-    Returns a function that takes it away again.
+    Returns a function that takes them away again.
     """
-    from fithubert_upstream.downstream import libriphone
-
-    if s3prl_compat.has_module(_LIBRIPHONE):
-        return lambda: None
-    return s3prl_compat.provide_module(_LIBRIPHONE, libriphone)
+    undo = ExitStack()
+    for name, ours in _MODULES.items():
+        if not s3prl_compat.has_module(name):
+            undo.callback(s3prl_compat.provide_module(name, importlib.import_module(ours)))
+    return undo.close
 
 
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:

@@ -25,7 +25,7 @@ from .errors import FitHubertError
 from .files import atomic_path
 from .hubconf import register
 from .prepare import prepare_librispeech
-from .superb_job import Job, Settings, Upstream, digest_of, identity_of, task_changes, task_config
+from .superb_job import Job, Settings, Upstream, config_name, digest_of, identity_of, task_changes, task_config
 from .superb_report import Row, markdown_table, plot, published_rows, write_csv
 
 # The environment variables that the packaged configs use for each task's corpus.
@@ -126,14 +126,19 @@ def parse_override(text: str) -> tuple[str, str, Any]:
             "for example asr:runner.total_steps=100"
         )
     task, key, value = match.groups()
+    return task, key, parse_value(value, f"--override {text}")
+
+
+def parse_value(text: str, where: str) -> Any:
+    """A config's value as Python or YAML has it. Raises FitHubertError, which begins with `where`, when it is none."""
     try:
-        return task, key, ast.literal_eval(value)  # 1e-3, which YAML takes for a string
+        return ast.literal_eval(text)  # 1e-3, which YAML takes for a string
     except (ValueError, SyntaxError):
         pass
     try:
-        return task, key, yaml.safe_load(value)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise FitHubertError(f"--override {text}: expected a number, word or list as value, found {value}") from error
+        raise FitHubertError(f"{where}: expected a number, word or list as value, found {text}") from error
 
 
 def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings, output: str | Path) -> list[Row]:
@@ -163,13 +168,23 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
         failed; what was finished before stays.
     """
     output = Path(output).absolute()
-    _check_labels(upstreams)
+    check_labels(upstreams)
     with _corpora(tasks, settings):
         changes = {key: task_changes(key, settings, output) for key in tasks}
         configs = {key: task_config(key, settings, changes[key]) for key in tasks}  # completes the changes
         digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
+        skip_oov = {key: settings.skip_oov and key == "pr" for key in tasks}
         jobs = [
-            Job(u, TASKS[key], identity_of(u, digests[u.label], key, settings, configs[key]), output / u.label / key)
+            Job(
+                u,
+                TASKS[key],
+                identity_of(u, digests[u.label], configs[key], seed=settings.seed, skip_oov=skip_oov[key]),
+                output / u.label / key,
+                config_name(key, settings),
+                changes[key],
+                ("--skip-oov",) if skip_oov[key] else (),
+                settings.feature_cache,
+            )
             for u in upstreams
             for key in tasks
         ]
@@ -188,7 +203,7 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
                 continue
             print(progress, flush=True)
             try:
-                job.run(settings, changes[job.task.key])
+                job.run()
             except FitHubertError as error:
                 raise FitHubertError(f"{title}: {error}; results so far are kept in {output}") from error
             _report(jobs, parameters, settings, output)  # a long run can be looked at
@@ -211,7 +226,8 @@ def count_parameters(upstream: Upstream) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _check_labels(upstreams: Sequence[Upstream]) -> None:
+def check_labels(upstreams: Sequence[Upstream]) -> None:
+    """Raise FitHubertError when two upstreams have one label."""
     labels = [upstream.label for upstream in upstreams]
     for label in labels:
         if labels.count(label) > 1:

@@ -1,4 +1,4 @@
-"""One SUPERB task on one upstream: what its result depends on, and how it is trained, tested and remembered."""
+"""One task on one upstream: what its result depends on, and how it is trained, tested and remembered."""
 
 import hashlib
 import json
@@ -88,13 +88,7 @@ def task_changes(key: str, settings: Settings, output: Path) -> dict[str, Any]:
         section, splits = names[key]
         for split, folders in zip(splits, settings.splits, strict=True):
             changes[f"downstream_expert.{section}.{split}"] = list(folders)
-    changes |= {name: value for task, name, value in settings.overrides if task == key}
-    for name, value in changes.items():
-        if "=" in str(value) or ",," in str(value):
-            raise FitHubertError(
-                f"{name}: expected a value without '=' and ',,', which s3prl's -o cannot take: {value}"
-            )
-    return changes
+    return changes | {name: value for task, name, value in settings.overrides if task == key}
 
 
 def config_name(key: str, settings: Settings) -> str:
@@ -104,7 +98,23 @@ def config_name(key: str, settings: Settings) -> str:
 def task_config(key: str, settings: Settings, changes: dict[str, Any]) -> dict[str, Any]:
     """A task's config as s3prl will have it; when there are few steps, `changes` gets what goes with them."""
     config = read_yaml(find_config(config_name(key, settings), DOWNSTREAM_CONFIGS))
+    change(config, changes, key)
+    return expand_variables(config)
+
+
+def change(config: dict[str, Any], changes: dict[str, Any], key: str) -> None:
+    """Apply `changes` (dotted key -> value) to a task's config; few steps bring others, which `changes` gets too.
+
+    Raises
+    ------
+    FitHubertError
+        s3prl could not take a value, a section is none, or no checkpoint would be saved; `key` names the task.
+    """
     for name, value in changes.items():
+        if "=" in str(value) or ",," in str(value):
+            raise FitHubertError(
+                f"{name}: expected a value without '=' and ',,', which s3prl's -o cannot take: {value}"
+            )
         *sections, last = name.split(".")
         place = config
         for section in sections:
@@ -112,10 +122,11 @@ def task_config(key: str, settings: Settings, changes: dict[str, Any]) -> dict[s
             if not isinstance(place, dict):
                 raise FitHubertError(f"--override {key}:{name}: expected a section {section}, found the value {place}")
         place[last] = value
-    runner = config["runner"]
+    runner = config.get("runner", {})
     for name in ("total_steps", "eval_step", "save_step"):
-        if not isinstance(runner[name], int) or runner[name] < 1:
-            raise FitHubertError(f"{key}: expected a whole number of steps as runner.{name}, found {runner[name]}")
+        steps = runner.get(name)
+        if not isinstance(steps, int) or steps < 1:
+            raise FitHubertError(f"{key}: expected a whole number of steps as runner.{name}, found {steps}")
     for name in ("eval_step", "save_step"):  # fewer steps than one of these, and there would be no checkpoint
         if "runner.total_steps" in changes and f"runner.{name}" not in changes:
             changes[f"runner.{name}"] = runner[name] = min(runner[name], runner["total_steps"])
@@ -124,19 +135,17 @@ def task_config(key: str, settings: Settings, changes: dict[str, Any]) -> dict[s
             f"{key}: expected runner.save_step of at most runner.total_steps, {runner['total_steps']}, so that a "
             f"checkpoint is saved, found {runner['save_step']}"
         )
-    return expand_variables(config)
 
 
-def identity_of(upstream: Upstream, digest: str | None, key: str, settings: Settings, config: dict) -> dict[str, Any]:
-    """All that a result depends on, flat, as it comes back from JSON."""
+def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
+    """All that a result depends on, flat, as it comes back from JSON; `flags`: those of the run, such as the seed."""
     config = dict(_flat(config))
     config.pop("downstream_expert.datarc.bucket_file", None)  # follows from the corpus; moves with the output
     identity = {
         "upstream": upstream.name,
         "ckpt": digest,
         "feature": upstream.feature,
-        "seed": settings.seed,
-        "skip_oov": settings.skip_oov and key == "pr",
+        **flags,
         **config,
     }
     return json.loads(json.dumps(identity))
@@ -167,12 +176,34 @@ def digest_of(ckpt: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Job:
-    """One task on one upstream in its folder."""
+    """One task on one upstream in its folder.
+
+    Parameters
+    ----------
+    upstream, task
+        What is trained on what.
+    identity : dict
+        All that the result depends on, of `identity_of`; its `seed` is trained with.
+    folder : Path
+        s3prl's experiment, and result.json.
+    config : str
+        s3prl's -c.
+    changes : dict
+        Dotted key -> value: what that config is overridden with.
+    flags : tuple of str
+        More flags of training, such as -f.
+    feature_cache : str, optional
+        Folder where features of the upstream are kept; it changes no number.
+    """
 
     upstream: Upstream
     task: Task
     identity: dict[str, Any]
     folder: Path
+    config: str
+    changes: dict[str, Any]
+    flags: tuple[str, ...] = ()
+    feature_cache: str | None = None
 
     @property
     def result_file(self) -> Path:
@@ -199,28 +230,25 @@ class Job:
                 "remove it or choose another folder with -o"
             )
 
-    def run(self, settings: Settings, changes: dict[str, Any]) -> None:
+    def run(self) -> None:
         """Train (or go on with it), test, and leave result.json."""
         started = time.time()
         with atomic_path(self.folder / "settings.json") as temporary:
             temporary.write_text(json.dumps(self.identity, indent=2))
-        cache = [] if settings.feature_cache is None else ["--feature-cache", settings.feature_cache]
-        config = config_name(self.task.key, settings)
-        train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, "-c", config, "-p", str(self.folder)]
-        train += ["--seed", str(settings.seed), "-a", *cache]
-        train += ["--skip-oov"] if self.identity["skip_oov"] else []
-        if changes:  # quoted, since s3prl evaluates values as Python
-            train += ["-o", ",,".join(f"config.{key}={value!r}" for key, value in changes.items())]
+        cache = [] if self.feature_cache is None else ["--feature-cache", self.feature_cache]
+        train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, "-c", self.config]
+        train += ["-p", str(self.folder), "--seed", str(self.identity["seed"]), "-a", *cache, *self.flags]
+        if self.changes:  # quoted, since s3prl evaluates values as Python
+            train += ["-o", ",,".join(f"config.{key}={value!r}" for key, value in self.changes.items())]
         run_downstream.main(train)
 
         checkpoint, note = self._checkpoint()
         test = ["-m", "evaluate", "-t", self.task.split, *checkpoint, *cache]
         scores = run_downstream.main(test)
         result = {
-            "value": self.task.result(scores),
-            "metric": self.task.metric,
+            **self.measured(scores),
             "steps": self.identity["runner.total_steps"],
-            "seed": settings.seed,
+            "seed": self.identity["seed"],
             "note": note,
             "command": [f"fithubert downstream {shlex.join(flags)}" for flags in (train, test)],
             "versions": {
@@ -234,6 +262,10 @@ class Job:
         with atomic_path(self.result_file) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")
 
+    def measured(self, scores: dict[str, float]) -> dict[str, Any]:
+        """What result.json keeps of the test's scores."""
+        return {"value": self.task.result(scores), "metric": self.task.metric}
+
     def _checkpoint(self) -> tuple[list[str], str]:
         """Flags that name what is tested, and what to say of it."""
         best = self.folder / self.task.best
@@ -242,7 +274,7 @@ class Job:
         states = sorted(self.folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[1]))
         if not states:
             raise FitHubertError(f"expected {self.task.best} or states-*.ckpt in {self.folder}, found neither")
-        if self.task.key == "sv":  # SUPERB's protocol: no dev trials, the best of the saved states on test
+        if self.task.downstream == "sv_voxceleb1":  # SUPERB's protocol: no dev trials, the best state on test
             return ["-e", str(self.folder), "--all-states"], ""
         # s3prl keeps no best one while the error rate on dev is 100 % or more, or the accuracy 0
         note = f"{self.task.key.upper()} has no best checkpoint on dev: the last one was tested"

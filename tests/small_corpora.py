@@ -57,3 +57,34 @@ def voxceleb1(root: Path) -> Path:
         lines = [f"{int(one[:7] == other[:7])} {one} {other}\n" for one, other in pairs]
         (root / f"{part}_trials.txt").write_text("".join(lines))
     return root
+
+
+def words(root: Path, speakers: int = 6, spoken: tuple[str, ...] = ("cat", "mat", "hat"), takes: int = 2) -> Path:
+    """Folders `speaker/word-take.flac`, a tone for each word and speaker; all trials of two words."""
+    files = []
+    for s in range(speakers):
+        for w, word in enumerate(spoken):
+            for take in range(takes):
+                name = f"s{s + 1}/{word}-{take:02d}.flac"
+                (root / f"s{s + 1}").mkdir(parents=True, exist_ok=True)
+                time = np.arange(int(16000 * (0.3 + 0.01 * take))) / 16000
+                hiss = np.random.default_rng([s, w, take]).normal(0, 0.02, len(time))
+                tones = np.sin(2 * np.pi * (300 + 400 * w) * time) + np.sin(2 * np.pi * (2000 + 500 * s) * time)
+                soundfile.write(root / name, 0.2 * tones + hiss, 16000)
+                files.append(name)
+    pairs = [(one, other) for one in files for other in files if one < other and word_of(one) != word_of(other)]
+    lines = [f"{int(one.split('/')[0] == other.split('/')[0])} {one} {other}\n" for one, other in pairs]
+    (root / "trials.txt").write_text("".join(lines))
+    return root
+
+
+def word_of(name: str) -> str:
+    return Path(name).stem.rpartition("-")[0]
+
+
+def joint_block(root: Path) -> dict:
+    """The `downstream_expert` of a joint run on `words`: two speakers in each split."""
+    speakers = {"train": ["s1", "s2"], "dev": ["s3", "s4"], "test": ["s5", "s6"]}
+    shared = {"corpus": "words", "root": str(root), "speakers": speakers, "batch_size": 4, "crop_seconds": 0.2}
+    sv = {**shared, "trials": str(root / "trials.txt"), "drawn_trials": 20, "embedding_dim": 8}
+    return {"tasks": ["ks", "sv"], "num_workers": 0, "ks": {**shared, "classes": ["cat", "mat", "hat"]}, "sv": sv}

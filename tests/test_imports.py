@@ -52,6 +52,19 @@ LAYERS = {
     "train_log": {"files"},
     "train_state": {"errors", "files"},
     "train_config": {"config", "data", "errors", "optimizer"},
+    "joint_model": {"checkpoint", "config", "errors", "lengths", "model"},
+    "export_joint": {
+        "checkpoint",
+        "download",
+        "downstream.joint_ks_sv.config",
+        "errors",
+        "hubconf",
+        "joint_model",
+        "model",
+        "s3prl_compat",
+    },
+    "listen": {"errors", "joint_model", "lengths"},
+    "joint_tables": {"files"},
 }
 HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "torch"}
 

@@ -21,6 +21,7 @@ from fithubert_upstream.corpus_checks import (
     check_voxceleb1,
     require,
 )
+from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
 from fithubert_upstream.downstream.libriphone import phone_transcripts
 from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.downstream.voxceleb1 import check_lengths
@@ -45,6 +46,7 @@ _KEYS = {
         "datarc.vad_config.min_sec",
         "modelrc",
     ),
+    "joint_ks_sv": ("tasks",),
 }
 
 
@@ -163,7 +165,7 @@ def _found_in(root: str, path: str) -> str:
 def check_corpus(args: argparse.Namespace, config: dict) -> None:
     """Raise FitHubertError unless task and config agree and the corpus is complete: every file that the run reads.
 
-    Of tasks other than `ctc`, `asr`, `speech_commands` and `sv_voxceleb1`, the corpus is left to s3prl.
+    Of tasks other than SUPERB's four and `joint_ks_sv`, the corpus is left to s3prl.
     """
     _check_task(args, config)
     expert = config["downstream_expert"]
@@ -181,6 +183,8 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
         _check_speech_commands(data, _splits(args, config["runner"], ["train", "dev", "test"]))
     elif args.downstream == "sv_voxceleb1":
         _check_voxceleb1(data, _splits(args, config["runner"], ["train", "dev", "test"]))
+    elif args.downstream == "joint_ks_sv":
+        _check_joint(args, config)
 
 
 def check_words(args: argparse.Namespace, config: dict) -> None:
@@ -196,12 +200,12 @@ def check_words(args: argparse.Namespace, config: dict) -> None:
 
 def _check_task(args: argparse.Namespace, config: dict) -> None:
     """The task is there, the config is one of it, and -i is a checkpoint."""
-    known = ", ".join(task.downstream for task in TASKS.values())
+    known = ", ".join([*(task.downstream for task in TASKS.values()), "joint_ks_sv"])
     if args.downstream is None:
         raise FitHubertError(f"-d: expected a task, found none; give one of {known}")
     if not s3prl_compat.has_module(f"s3prl.downstream.{args.downstream}.expert"):
         raise FitHubertError(
-            f"-d {args.downstream}: expected a task of s3prl, found none of that name; SUPERB's: {known}"
+            f"-d {args.downstream}: expected a task of s3prl, found none of that name; SUPERB's and ours: {known}"
         )
     keys = [f"downstream_expert.{key}" for key in _KEYS.get(args.downstream, ())]
     for key in ("runner.total_steps", "runner.eval_dataloaders", "optimizer", "downstream_expert", *keys):
@@ -265,6 +269,20 @@ def _check_voxceleb1(data: dict, splits: list[str]) -> None:
     require(check_voxceleb1(data["file_path"], trials["dev"], trials["test"]))
     scored = {split: path for split, path in trials.items() if split in splits}
     check_lengths(Path(data["file_path"]), scored, data["vad_config"]["min_sec"] if "train" in splits else None)
+
+
+def _check_joint(args: argparse.Namespace, config: dict) -> None:
+    from fithubert_upstream.downstream.joint_ks_sv.corpora import read_corpora
+
+    joint = JointConfig.from_dict(config["downstream_expert"], "config.downstream_expert")
+    accumulated = config["runner"].get("gradient_accumulate_steps", 1)
+    if accumulated != 1 and len(joint.tasks) > 1:
+        raise FitHubertError(
+            f"config.runner.gradient_accumulate_steps: expected 1, an update of each task in turn, found "
+            f"{accumulated}; give larger batch_size instead"
+        )
+    _splits(args, config["runner"], ["train", "dev", "test"])
+    read_corpora(joint)
 
 
 def _splits(args: argparse.Namespace, runner: dict, there: list[str], expected: str = "one of the task") -> list[str]:

@@ -1,0 +1,72 @@
+"""`fithubert listen`: what is said in a recording, and whether it is the enrolled speaker."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from .errors import FitHubertError
+from .joint_model import load_joint
+from .lengths import SAMPLE_RATE
+
+
+def main(argv: list[str]) -> None:
+    """`fithubert listen FILE ... -m MODEL [--enroll FILE]`."""
+    parser = argparse.ArgumentParser(
+        prog="fithubert listen",
+        description="Tell the keyword in each recording and, with --enroll, whether its speaker is the one of another "
+        "recording; both come out of one pass through the model.",
+        epilog="example: fithubert listen yes.wav no.wav --enroll my_voice.wav -m joint.safetensors",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a recording, at any rate and with any channels")
+    parser.add_argument("-m", "--model", required=True, help="the .safetensors of `fithubert export-joint`")
+    parser.add_argument("--enroll", metavar="FILE", help="a recording of the speaker to recognise")
+    args = parser.parse_args(argv)
+
+    model = load_joint(args.model)
+    tasks, threshold = model.config.tasks, model.config.threshold
+    if args.enroll is None and "ks" not in tasks:
+        raise FitHubertError(f"{args.model}: knows speakers but no keywords; give --enroll a recording of the speaker")
+    enrolled = None
+    if args.enroll is not None:
+        if "sv" not in tasks:
+            raise FitHubertError(f"--enroll: expected a model that knows speakers, found only keywords in {args.model}")
+        enrolled = model(load_any_waveform(args.enroll))["embedding"]
+
+    for file in args.files:
+        answer = model(load_any_waveform(file))
+        print(file)
+        if "keyword" in answer:
+            print(f"  keyword: {answer['keyword']} ({100 * answer['confidence']:.0f} % sure)")
+        if enrolled is not None:
+            cosine = float(answer["embedding"] @ enrolled)
+            if threshold is None:
+                print(f"  likeness to the speaker of {args.enroll}: cosine {cosine:.3f} (the model has no threshold)")
+            else:
+                verdict = "yes" if cosine >= threshold else "no"
+                print(
+                    f"  same speaker as in {args.enroll}: {verdict} (cosine {cosine:.3f}, yes from {threshold:.3f} on)"
+                )
+
+
+def load_any_waveform(path: str | Path) -> Tensor:
+    """(T,) float32 samples of an audio file at any rate: channels averaged, resampled to 16 kHz.
+
+    Raises FitHubertError when it cannot be decoded, is empty, or holds NaN.
+    """
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # (T, C)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise FitHubertError(f"{path}: expected an audio file, found: {error}") from error
+    samples = samples.mean(axis=1)
+    if rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, rate, SAMPLE_RATE)
+    if len(samples) == 0:
+        raise FitHubertError(f"{path}: expected samples, found an empty file")
+    if not np.isfinite(samples).all():
+        raise FitHubertError(f"{path}: found NaN or infinite samples")
+    return torch.from_numpy(samples)
