@@ -97,6 +97,7 @@ def joint_from_states(path: str | Path, upstream_ckpt: str | Path | None = None)
         classes=_classes(states["Config"]) if "ks_head.weight" in heads else None,
         embedding_dim=None if embedding is None else len(embedding),
         threshold=None if embedding is None or math.isnan(threshold) else threshold,
+        trim_db=float(states["Config"].get("downstream_expert", {}).get("trim_db", 0.0)),
     )
     weights = {f"student.{name}": tensor for name, tensor in student.state_dict().items()} | heads
     if "weights" in states["Featurizer"]:

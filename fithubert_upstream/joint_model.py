@@ -18,6 +18,7 @@ from .config import FitHubertConfig, from_dict, to_dict
 from .errors import FitHubertError
 from .lengths import FRAME_RATE, SAMPLE_RATE
 from .model import FitHubert
+from .silence import trim_silence
 
 FORMAT = "fithubert-joint"
 VERSION = "1"
@@ -32,7 +33,8 @@ class JointModelConfig:
 
     `feature` is a key of the s3prl upstream. Of one that is a list, the heads see the tensor number `layer`, or,
     where that is None, a weighted sum, before which `normalize` gives each frame of each tensor zero mean and unit
-    variance. `threshold` is the cosine from which on two voices count as one speaker's.
+    variance. `threshold` is the cosine from which on two voices count as one speaker's. Silence at
+    both ends is cut off as in training (`silence.trim_silence`), unless `trim_db` is 0.
     """
 
     student: FitHubertConfig = field(default_factory=FitHubertConfig)
@@ -42,6 +44,7 @@ class JointModelConfig:
     classes: tuple[str, ...] | None = None
     embedding_dim: int | None = None
     threshold: float | None = None
+    trim_db: float = 0.0
 
     def __post_init__(self) -> None:
         if self.feature not in FEATURES:
@@ -130,6 +133,7 @@ class JointModel(nn.Module):
         """
         _check_waveform(waveform)
         student, config = self.student, self.config
+        waveform = trim_silence(waveform, config.trim_db)
         samples = len(waveform)
         hidden, reduced = student.encode(waveform.to(student.feature_projection.weight)[None])
         frames = student.frame_lengths(torch.tensor([samples]))

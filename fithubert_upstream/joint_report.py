@@ -49,8 +49,9 @@ class Plan:
         Of joint runs; single-task runs have half of its steps.
     seeds, modes, tasks : sequences
         Of each there is every combination; modes of `MODES`, tasks of `KINDS`.
-    overrides : tuple of (kind, key, value)
-        Changes to the config: of all runs, before steps are halved, where kind is None, else of that kind's.
+    overrides : tuple of (which, key, value)
+        Changes to the config: of all runs, before steps are halved, where which is None, else of those of that kind
+        or mode.
     feature_cache : str, optional
         Folder where features of frozen upstreams are kept; it changes no number.
     """
@@ -110,9 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--override",
         action="append",
         default=[],
-        metavar="[TASK:]KEY=VALUE",
-        help="change the config, for example optimizer.lr=1e-3, before steps are halved; or that of ks, sv or joint "
-        "runs alone, for example sv:runner.total_steps=500, as it stands",
+        metavar="[WHICH:]KEY=VALUE",
+        help="change the config, for example runner.total_steps=500, before steps are halved; or that of ks, sv, "
+        "joint, frozen or fine-tuned runs alone, for example frozen:optimizer.lr=1e-3, as it stands",
     )
     parser.add_argument(
         "--feature-cache", metavar="DIR", help="keep frozen upstreams' features there: faster, same numbers"
@@ -134,21 +135,22 @@ def main(argv: list[str]) -> list[Run]:
 
 
 def parse_override(text: str) -> tuple[str | None, str, Any]:
-    """Read `[TASK:]KEY=VALUE`; the value as Python or YAML has it.
+    """Read `[WHICH:]KEY=VALUE`, WHICH of `KINDS` or `MODES`; the value as Python or YAML has it.
 
     Raises
     ------
     FitHubertError
         It is not of that form.
     """
-    match = re.fullmatch(rf"(?:({'|'.join(KINDS)}):)?(\w[\w.-]*)=(.+)", text)
+    which = (*KINDS, *MODES)
+    match = re.fullmatch(rf"(?:({'|'.join(which)}):)?(\w[\w.-]*)=(.+)", text)
     if match is None or match[2] == "downstream_expert.tasks":
         raise FitHubertError(
-            f"--override {text}: expected [TASK:]KEY=VALUE with TASK one of {', '.join(KINDS)}, and another KEY than "
+            f"--override {text}: expected [WHICH:]KEY=VALUE with WHICH one of {', '.join(which)}, and another KEY than "
             "downstream_expert.tasks; for example sv:runner.total_steps=100"
         )
-    kind, key, value = match.groups()
-    return kind, key, parse_value(value, f"--override {text}")
+    only, key, value = match.groups()
+    return only, key, parse_value(value, f"--override {text}")
 
 
 def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[Run]:
@@ -179,11 +181,11 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
     """
     output = Path(output).absolute()
     check_labels(upstreams)
-    configs = {kind: config_of(kind, plan) for kind in plan.tasks}
+    configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
     digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
     jobs = {}
     for seed, upstream, mode, kind in itertools.product(plan.seeds, upstreams, plan.modes, plan.tasks):
-        config, changes = configs[kind]
+        config, changes = configs[kind, mode]
         frozen = mode == "frozen"
         jobs[upstream.label, mode, kind, seed] = JointJob(
             upstream,
@@ -222,8 +224,8 @@ def check_corpora(configs: Iterable[dict[str, Any]]) -> None:
         read_corpora(JointConfig.from_dict(config["downstream_expert"], "config.downstream_expert"))
 
 
-def config_of(kind: str, plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config of a kind of run as s3prl will have it, and its changes to the plan's: dotted key -> value.
+def config_of(kind: str, mode: str, plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config of a kind of run in a mode as s3prl will have it, and its changes to the plan's: dotted key -> value.
 
     Raises
     ------
@@ -243,7 +245,7 @@ def config_of(kind: str, plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
             )
         own |= {f"runner.{name}": max(1, count // 2) for name, count in steps.items()}
     change(config, own, kind)
-    last = {key: value for only, key, value in plan.overrides if only == kind}
+    last = {key: value for only, key, value in plan.overrides if only in (kind, mode)}
     change(config, last, kind)
     return expand_variables(config), changes | own | last
 
@@ -256,8 +258,10 @@ def _report(jobs: dict[tuple, JointJob], parameters: dict[str, int], plan: Plan,
         if (result := job.result()) is not None:
             ks, sv = result.get("ks"), result.get("sv")
             runs.append(Run(label, parameters[label], mode, kind, seed, ks, sv, result["steps"], result["note"]))
+    overrides = [f"{f'{only}:' if only else ''}{key}={value}" for only, key, value in plan.overrides]
     about = (
-        f"Keyword spotting and speaker verification, one linear layer each: {plan.config}, seeds "
+        f"Keyword spotting and speaker verification, one linear layer each: "
+        f"{' '.join([plan.config, *(['with'] if overrides else []), *overrides])}, seeds "
         f"{', '.join(map(str, plan.seeds))}, updates: {', '.join(f'{kind} {n}' for kind, n in steps.items())}. "
         f"{_UPDATES} The best checkpoint on dev is tested on test."
     )

@@ -13,6 +13,7 @@ LAYERS = {
     "errors": set(),
     "files": set(),
     "lengths": set(),
+    "silence": {"lengths"},
     "sox_effects": {"errors"},
     "torchaudio_compat": {"sox_effects"},
     "s3prl_compat": {"torchaudio_compat"},
@@ -52,7 +53,7 @@ LAYERS = {
     "train_log": {"files"},
     "train_state": {"errors", "files"},
     "train_config": {"config", "data", "errors", "optimizer"},
-    "joint_model": {"checkpoint", "config", "errors", "lengths", "model"},
+    "joint_model": {"checkpoint", "config", "errors", "lengths", "model", "silence"},
     "export_joint": {
         "checkpoint",
         "download",

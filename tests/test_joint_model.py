@@ -71,6 +71,13 @@ def test_the_heads_see_what_s3prls_featurizer_gives(tmp_path, student, feature, 
         torch.testing.assert_close(answer["embedding"], voice / voice.square().sum().sqrt(), atol=1e-5, rtol=0)
 
 
+def test_silence_is_cut_off_as_in_training():
+    model, wav, silence = make(trim_db=25.0), torch.randn(4800), torch.zeros(8000)
+    margins = [torch.cat([silence[:n], wav, silence[:n]]) for n in (800, 8000)]
+    answers = [model(waveform)["embedding"] for waveform in margins]
+    torch.testing.assert_close(*answers)
+
+
 def test_a_list_gives_the_same_answers():
     model = make()
     wavs = [torch.randn(samples) for samples in (1, 100, 16000, 9000)]  # any length, below s3prl's least too

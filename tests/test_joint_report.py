@@ -172,19 +172,27 @@ def test_s3prl_reads_the_changes_as_they_were_meant(runner):
     for kind, argv in zip(KINDS, runner.calls[::2], strict=True):
         config = yaml.safe_load(Path("joint.yaml").read_text().replace("${DSPSPEECH}", str(Path.cwd())))
         override(flag(argv, "-o"), None, config)
-        assert config == config_of(kind, given)[0]
+        assert config == config_of(kind, "frozen", given)[0]
         assert config["optimizer"]["torch_optim_name"] == ("AdamW" if kind == "sv" else "Adam")
 
 
 def test_overrides_of_all_runs_come_before_halving_and_those_of_a_kind_after(runner):
     texts = ["runner.total_steps=80", "runner.log_step=1", "sv:runner.total_steps=30", "joint:optimizer.lr=1e-2"]
     given = plan(overrides=tuple(map(parse_override, texts)))
-    runners = {kind: config_of(kind, given)[0]["runner"] for kind in KINDS}
+    runners = {kind: config_of(kind, "frozen", given)[0]["runner"] for kind in KINDS}
     steps = {kind: [r[f"{name}_step"] for name in ("log", "eval", "save")] for kind, r in runners.items()}
     assert {kind: r["total_steps"] for kind, r in runners.items()} == {"ks": 40, "sv": 30, "joint": 80}
     assert steps == {"ks": [1, 40, 40], "sv": [1, 30, 30], "joint": [1, 80, 80]}  # so that a checkpoint is saved
-    rates = {kind: config_of(kind, given)[0]["optimizer"]["lr"] for kind in KINDS}
+    rates = {kind: config_of(kind, "frozen", given)[0]["optimizer"]["lr"] for kind in KINDS}
     assert rates == {"ks": 1e-4, "sv": 1e-4, "joint": 1e-2}
+
+
+def test_frozen_and_fine_tuned_may_learn_at_different_rates(runner):
+    run([TEACHER], plan(seeds=(1,), overrides=(parse_override("frozen:optimizer.lr=1e-2"),)), "out")
+    found = {(argv[argv.index("-d") + 1], "-f" in argv): changes(argv).get("config.optimizer.lr")
+             for argv in runner.calls if flag(argv, "-m") == "train"}  # fmt: skip
+    assert found == {("joint_ks_sv", False): 1e-2, ("joint_ks_sv", True): None}
+    assert "frozen:optimizer.lr=0.01" in Path("out/tables.md").read_text()
 
 
 def test_a_second_call_runs_nothing_and_a_wider_one_what_is_missing(runner, capsys):
@@ -259,6 +267,7 @@ def test_without_a_best_checkpoint_the_last_is_tested(runner, tmp_path):
     ("text", "override"),
     [
         ("optimizer.lr=1e-3", (None, "optimizer.lr", 1e-3)),
+        ("fine-tuned:optimizer.lr=1e-4", ("fine-tuned", "optimizer.lr", 1e-4)),
         ("sv:runner.total_steps=100", ("sv", "runner.total_steps", 100)),
         ("joint:runner.eval_dataloaders=[dev, test]", ("joint", "runner.eval_dataloaders", ["dev", "test"])),
         ("downstream_expert.sv.loss.name=am_softmax", (None, "downstream_expert.sv.loss.name", "am_softmax")),
@@ -288,7 +297,7 @@ def test_comparable_are_the_papers_corpora_and_heads(tmp_path, monkeypatch, over
         (["-u", "a/b=fbank"], "-u a/b=fbank: expected [LABEL=]NAME"),
         (["-u", "fbank", "-u", "fbank"], "each label once"),
         (["-u", "fbank", "-c", "nowhere.yaml"], "nowhere.yaml: expected a config file"),
-        (["-u", "fbank", "--override", "pr:a=1"], "--override pr:a=1: expected [TASK:]KEY=VALUE"),
+        (["-u", "fbank", "--override", "pr:a=1"], "--override pr:a=1: expected [WHICH:]KEY=VALUE"),
         (["-u", "fbank", "--override", "downstream_expert.tasks=[ks]"], "another KEY than downstream_expert.tasks"),
         (["-u", "fbank", "--override", "a.b=[1"], "found [1"),
         (["-u", "fbank", "--override", "a.b=x,,y"], "without '='"),

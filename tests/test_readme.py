@@ -6,21 +6,25 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from fithubert_upstream import benchmark, run_downstream, run_pretrain, train, train_config
+from fithubert_upstream import benchmark, joint_report, run_downstream, run_pretrain, train, train_config
 from fithubert_upstream.cli import JOBS
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
+from fithubert_upstream.config import DOWNSTREAM_CONFIGS, FitHubertConfig, find_config
 from fithubert_upstream.demo import build_parser as demo_parser
 from fithubert_upstream.hubconf import ENTRIES
+from fithubert_upstream.joint_model import JointModel, JointModelConfig, save_joint
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.superb import build_parser as superb_parser
 from fithubert_upstream.superb import parse_upstream
 
 from .conftest import REPO
+from .tiny import STUDENT
 
 README = (REPO / "README.md").read_text()
 DISTILLATION = (REPO / "docs" / "distillation.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README + DISTILLATION, flags=re.M | re.S)
+JOINT = (REPO / "docs" / "joint.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README + DISTILLATION + JOINT, flags=re.M | re.S)
 COMMANDS = [
     shlex.split(line, comments=True) for kind, block in BLOCKS if not kind for line in block.splitlines() if line
 ]
@@ -34,11 +38,22 @@ def test_make_targets_are_there():
 
 
 def test_python_block_runs_as_written(tmp_path):
-    (code,) = [block for kind, block in BLOCKS if kind == "python"]
+    code, _ = [block for kind, block in BLOCKS if kind == "python"]
     code = code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},")
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     said = re.search(r"# (\(.*?\))", code)[1]
     assert f"torch.Size([{said.strip('()')}])" in done.stdout
+
+
+def test_python_block_of_the_joint_model(tmp_path, monkeypatch, capsys):
+    student = FitHubert(FitHubertConfig.from_dict(STUDENT))
+    config = JointModelConfig(student.config, classes=("yes", "no"), embedding_dim=8)
+    save_joint(JointModel(config), tmp_path / "joint.safetensors")
+    monkeypatch.chdir(tmp_path)
+    _, code = [block for kind, block in BLOCKS if kind == "python"]
+    names = {"waveform": torch.randn(16000)}
+    exec(code, names)
+    assert set(names["answer"]) == {"keyword", "confidence", "embedding"}
 
 
 @pytest.fixture
@@ -64,8 +79,11 @@ def test_command_lines_parse_and_name_packaged_files(words, corpora):
         demo_parser().parse_args(argv)
     elif job == "superb":
         assert all(map(parse_upstream, superb_parser().parse_args(argv).upstream))
+    elif job == "joint-report":
+        args = joint_report.build_parser().parse_args(argv)
+        assert all(map(parse_upstream, args.upstream)) and all(map(joint_report.parse_override, args.override))
     else:
-        assert job == "convert"  # runs in tests/test_cli.py
+        assert job in ("convert", "export-joint", "listen")  # run in tests of their own
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "torchrun"], ids=" ".join)

@@ -8,7 +8,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.train_config import RunConfig, check_same_run, read_run_config
 
 PUBLISHED = ("fithubert_100h.yaml", "fithubert_960h.yaml", "fitw2v2_960h.yaml")
-RECIPES = (*PUBLISHED, "fithubert_modern.yaml", "fithubert_mini_train.yaml")
+RECIPES = (*PUBLISHED, "fithubert_modern.yaml", "fithubert_mini_train.yaml", "kerpicci_960h.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,14 @@ def test_packaged_recipes_are_complete(name):
     train = read_run_config("fithubert.yaml", name).train
     assert all(source.startswith("/speech/") for source in (*train.data.train, *train.data.valid))
     assert train.data.train and train.data.valid
+
+
+def test_distilhuberts_recipe_for_kerpiccis_student():
+    run = read_run_config("kerpicci.yaml", "kerpicci_960h.yaml")
+    assert run.model.init_from_teacher and run.model.student.head_layers == (4, 8, 12)
+    assert run.train.data.batch_size * run.train.trainer.accumulate == 24 and run.train.trainer.steps == 200_000
+    assert (run.train.optimizer.lr, run.train.optimizer.warmup_proportion) == (2e-4, 0.07)
+    assert (run.train.trainer.clip, run.train.trainer.precision) == (5.0, "16-mixed")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -115,14 +115,20 @@ class SpeakerConfig:
 
 @dataclass(frozen=True)
 class JointConfig:
-    """The tasks in the order of their updates, and what each is made of."""
+    """The tasks in the order of their updates, and what each is made of.
+
+    `trim_db`: silence at both ends of a clip, so much below its loudest 10 ms, is cut off; 0 keeps it.
+    """
 
     tasks: tuple[str, ...] = TASKS
     ks: KeywordConfig = field(default_factory=KeywordConfig)
     sv: SpeakerConfig = field(default_factory=SpeakerConfig)
     num_workers: int = 0
+    trim_db: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.trim_db < 0:
+            raise FitHubertError(f"expected trim_db of at least 0, found {self.trim_db}")
         tasks = [self.tasks] if isinstance(self.tasks, str) else list(self.tasks)
         if not tasks or len(set(tasks)) != len(tasks) or not set(tasks) <= set(TASKS):
             raise FitHubertError(f"expected tasks [ks, sv], [ks] or [sv], found {tasks}")

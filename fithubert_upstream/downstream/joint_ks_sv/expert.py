@@ -67,7 +67,7 @@ class DownstreamExpert(nn.Module):
         """Training batches from where the run is to the epoch's end; or every recording of `dev` or `test` once."""
         if mode == "train":
             return TrainLoader(self.train_batches, self.consumed, self.config.num_workers, self._before_batch)
-        return score_loader(mode, self.keywords, self.speakers, self.config.num_workers)
+        return score_loader(mode, self.config, self.keywords, self.speakers)
 
     def forward(
         self, mode: str, features: Sequence[Tensor], task: str, labels: list, records: dict, **kwargs

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fithubert_upstream.audio import load_waveform
 from fithubert_upstream.lengths import SAMPLE_RATE
+from fithubert_upstream.silence import trim_silence
 
 from .config import JointConfig
 from .corpora import SILENCE_SECONDS, Clip, Keywords, SpeakerTrials
@@ -25,6 +26,7 @@ class Part:
     labels: list[int]
     batch_size: int
     crop_seconds: float
+    trim_db: float
     balanced: bool  # draw classes evenly, as s3prl's keyword spotting; else each clip once an epoch
 
     @property
@@ -62,7 +64,7 @@ class TrainBatches(Dataset):
         part, number = self.parts[task], turn * self.world_size + self.rank
         random = np.random.default_rng([self.seed, number, place])
         chosen = part.draw(self.seed + place, number)
-        waveforms = [_crop(read(part.clips[i]), part.crop_seconds, random) for i in chosen]
+        waveforms = [_crop(read(part.clips[i], part.trim_db), part.crop_seconds, random) for i in chosen]
         return waveforms, task, [part.labels[i] for i in chosen]
 
 
@@ -85,7 +87,8 @@ class TrainLoader(DataLoader):
 class ScoredClips(Dataset):
     """The recordings that a split is scored on, one at a time: features of a padded batch could differ."""
 
-    def __init__(self, keywords: list[tuple[Clip, int]], recordings: list[Clip]):
+    def __init__(self, keywords: list[tuple[Clip, int]], recordings: list[Clip], trim_db: float):
+        self.trim_db = trim_db
         self.items = [(clip, "ks", label) for clip, label in keywords]
         self.items += [(clip, "sv", str(clip.path)) for clip in recordings]
 
@@ -94,7 +97,7 @@ class ScoredClips(Dataset):
 
     def __getitem__(self, i: int) -> Batch:
         clip, task, label = self.items[i]
-        return [read(clip)], task, [label]
+        return [read(clip, self.trim_db)], task, [label]
 
 
 def train_parts(config: JointConfig, keywords: Keywords | None, speakers: SpeakerTrials | None) -> dict[str, Part]:
@@ -102,21 +105,23 @@ def train_parts(config: JointConfig, keywords: Keywords | None, speakers: Speake
     parts = {}
     if keywords is not None:
         labels = [keywords.classes.index(clip.label) for clip in keywords.train]
-        parts["ks"] = Part(keywords.train, labels, config.ks.batch_size, config.ks.crop_seconds, True)
+        parts["ks"] = Part(keywords.train, labels, config.ks.batch_size, config.ks.crop_seconds, config.trim_db, True)
     if speakers is not None:
         labels = [speakers.speakers.index(clip.label) for clip in speakers.train]
-        parts["sv"] = Part(speakers.train, labels, config.sv.batch_size, config.sv.crop_seconds, False)
+        parts["sv"] = Part(speakers.train, labels, config.sv.batch_size, config.sv.crop_seconds, config.trim_db, False)
     return {task: parts[task] for task in config.tasks}
 
 
-def score_loader(split: str, keywords: Keywords | None, speakers: SpeakerTrials | None, num_workers: int) -> DataLoader:
+def score_loader(
+    split: str, config: JointConfig, keywords: Keywords | None, speakers: SpeakerTrials | None
+) -> DataLoader:
     """Every clip and every recording of a trial of "dev" or "test" once."""
     clips = [] if keywords is None else [(c, keywords.classes.index(c.label)) for c in getattr(keywords, split)]
     trials = [] if speakers is None else getattr(speakers, split)
     paths = dict.fromkeys(path for trial in trials for path in (trial.enrolment, trial.test))
-    scored = ScoredClips(clips, [Clip(path, "") for path in paths])
-    own = torch.Generator()
-    return DataLoader(scored, batch_size=None, num_workers=num_workers, collate_fn=_as_it_is, generator=own)
+    scored = ScoredClips(clips, [Clip(path, "") for path in paths], config.trim_db)
+    options = {"num_workers": config.num_workers, "generator": torch.Generator()}
+    return DataLoader(scored, batch_size=None, collate_fn=_as_it_is, **options)
 
 
 def _as_it_is(batch: Batch) -> Batch:
@@ -124,11 +129,12 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def read(clip: Clip) -> np.ndarray:
+def read(clip: Clip, trim_db: float = 0.0) -> np.ndarray:
     """(T,) samples."""
-    waveform = load_waveform(clip.path).numpy()
+    waveform = load_waveform(clip.path)
     if clip.start is None:
-        return waveform
+        return trim_silence(waveform, trim_db).numpy()
+    waveform = waveform.numpy()
     start = round(clip.start * SAMPLE_RATE)
     return waveform[start : start + round(SILENCE_SECONDS * SAMPLE_RATE)]
 

@@ -1,7 +1,9 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
@@ -26,7 +28,7 @@ def joint(tmp_path):
 
 def part(count: int, batch_size: int, labels: list[int] | None = None) -> Part:
     clips = [Clip(Path(f"{i}.flac"), "x") for i in range(count)]
-    return Part(clips, labels or [0] * count, batch_size, 0.0, labels is not None)
+    return Part(clips, labels or [0] * count, batch_size, 0.0, 0.0, labels is not None)
 
 
 def test_each_clip_once_an_epoch_in_an_order_of_its_own():
@@ -77,13 +79,12 @@ def test_the_generators_are_left_alone(joint):
     """Dropout of a resumed run must find them as they were."""
     before = torch.get_rng_state()
     list(TrainLoader(TrainBatches(train_parts(*joint), 0), 0, 0, lambda: None))
-    list(score_loader("dev", *joint[1:], 0))
+    list(score_loader("dev", *joint))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_every_recording_is_scored_once_and_whole(joint):
-    _, keywords, speakers = joint
-    scored = list(score_loader("test", keywords, speakers, 0))
+    scored = list(score_loader("test", *joint))
     assert [labels for _, task, labels in scored if task == "ks"] == [[w] for w in (0, 0, 2, 2, 1, 1)] * 2
     paths = [labels[0] for _, task, labels in scored if task == "sv"]
     assert len(paths) == len(set(paths)) == 12
@@ -93,3 +94,15 @@ def test_every_recording_is_scored_once_and_whole(joint):
 def test_a_second_of_a_long_recording(tmp_path):
     path = noise(tmp_path / "hiss.wav", 3.2, seed=0)
     assert np.array_equal(read(Clip(path, "_silence_", 1.5)), read(Clip(path, "x"))[24000:40000])
+
+
+def test_silence_at_the_ends_is_cut_off_where_the_config_says(joint):
+    config, *corpora = joint
+    clip = corpora[0].test[0]
+    samples, _ = soundfile.read(clip.path)
+    soundfile.write(clip.path, np.concatenate([np.zeros(8000), samples, np.zeros(8000)]), 16000)
+    lengths = {
+        decibels: len(next(iter(score_loader("test", dataclasses.replace(config, trim_db=decibels), *corpora)))[0][0])
+        for decibels in (0.0, 30.0)
+    }
+    assert lengths == {0.0: 16000 + len(samples), 30.0: 1600 + len(samples)}
