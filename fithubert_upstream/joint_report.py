@@ -21,7 +21,7 @@ from .errors import FitHubertError
 from .files import atomic_path
 from .joint_tables import Run, markdown, plot, write_csv
 from .superb import check_labels, count_parameters, parse_upstream, parse_value
-from .superb_job import Job, Upstream, change, digest_of, identity_of
+from .superb_job import Job, Upstream, change, digest_of, identity_of, run_missing
 
 MODES = ("frozen", "fine-tuned")
 KINDS = {"ks": ["ks"], "sv": ["sv"], "joint": ["ks", "sv"]}  # kind of run -> its downstream_expert.tasks
@@ -203,18 +203,8 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
         check_corpora(config for config, _ in configs.values())
     parameters = {upstream.label: count_parameters(upstream) for upstream in upstreams}
 
-    for number, ((label, mode, kind, seed), job) in enumerate(jobs.items(), 1):
-        title = f"{kind.upper()} on {label}, {mode}, seed {seed}"
-        progress = f"\n== {title} ({number} of {len(jobs)})"
-        if job.result_file.is_file():
-            print(f"{progress}: done before", flush=True)
-            continue
-        print(progress, flush=True)
-        try:
-            job.run()
-        except FitHubertError as error:
-            raise FitHubertError(f"{title}: {error}; results so far are kept in {output}") from error
-        _report(jobs, parameters, plan, output)  # a long run can be looked at
+    titles = {f"{kind.upper()} on {label}, {mode}, seed {seed}": job for (label, mode, kind, seed), job in jobs.items()}
+    run_missing(titles, output, lambda: _report(jobs, parameters, plan, output))
     return _report(jobs, parameters, plan, output)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from .files import atomic_path
+from .report import BARS, INK, QUIET, aligned_table, quiet_axes
 
 # table -> what it says, and the kind of run that each of its columns is taken from
 TABLES = {
@@ -21,8 +22,6 @@ _BYTES = 4  # of a 32-bit weight
 # Published rows that the picture marks, where ours compare: (table, mode) of _MARKED -> line
 _MARKED = "DistilledHuBERT"
 _MARKS = {("single", None): ":", ("joint", "frozen"): "--", ("joint", "fine-tuned"): "-"}
-_INK, _QUIET = "#22313f", "#7f8c8d"
-_BARS = ("#2a6f97", "#e07a5f", "#81b29a", "#f2b155", "#8e7dbe", "#5b8e7d")
 
 
 @dataclass(frozen=True)
@@ -124,15 +123,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         ]
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    left = {0, 1, len(head) - 1}
-
-    def text(line: list[str]) -> str:
-        cells = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        return f"| {' | '.join(cells)} |"
-
-    rule = "|".join("-" * (w + 2) if i in left else "-" * (w + 1) + ":" for i, w in enumerate(widths))
-    return [text(head), f"|{rule}|", *map(text, body)]
+    return aligned_table(head, body, {0, 1, len(head) - 1})
 
 
 def _cell(values: Sequence[float], counted: bool) -> str:
@@ -169,9 +160,9 @@ def plot(runs: Sequence[Run], path: str | Path, comparable: bool) -> None:
         values = [getattr(rows[table].get(name), task, ()) for name in names]
         marks = {_MARKS[table, row.mode]: getattr(row, task)[0] for row in marked[table]}
         axes.set_title(
-            f"{_COLUMNS[task]}, {'alone' if table == 'single' else table}", fontsize=10.5, color=_INK, loc="left"
+            f"{_COLUMNS[task]}, {'alone' if table == 'single' else table}", fontsize=10.5, color=INK, loc="left"
         )
-        axes.set_xlabel("higher is better" if task == "ks" else "lower is better", fontsize=9, color=_QUIET)
+        axes.set_xlabel("higher is better" if task == "ks" else "lower is better", fontsize=9, color=QUIET)
         _panel(axes, values, _colours(names), marks)
         right = 1.7 * (max(shown[task], default=0) or 60)  # one scale for alone and joint
         axes.set_xlim(0, right)
@@ -179,13 +170,13 @@ def plot(runs: Sequence[Run], path: str | Path, comparable: bool) -> None:
     panels[0].set_yticks(range(len(names)), [f"{name}\n{mode}" for name, mode in names])
     panels[0].invert_yaxis()
     if comparable:
-        lines = [panels[0].plot([], [], line, color=_INK, lw=1.2)[0] for line in _MARKS.values()]
+        lines = [panels[0].plot([], [], line, color=INK, lw=1.2)[0] for line in _MARKS.values()]
         labels = [f"{_MARKED}, {'alone' if t == 'single' else f'{t}, {mode}'} (published)" for t, mode in _MARKS]
-        figure.legend(lines, labels, loc="outside lower center", ncols=len(lines), frameon=False, labelcolor=_INK)
+        figure.legend(lines, labels, loc="outside lower center", ncols=len(lines), frameon=False, labelcolor=INK)
     title = "Keyword spotting and speaker verification by one linear layer each"
     if not comparable:
         title += " (other corpora or settings: not comparable with published numbers)"
-    figure.suptitle(title, color=_INK, fontsize=11)
+    figure.suptitle(title, color=INK, fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 
@@ -195,23 +186,19 @@ def _panel(axes, results: Sequence[Sequence[float]], colours: Sequence[str], mar
     means = [statistics.fmean(values) if values else 0 for values in results]
     axes.barh(range(len(results)), means, height=0.62, color=colours, zorder=2)
     for line, value in marks.items():
-        axes.axvline(value, ls=line, color=_INK, lw=1.2, zorder=3)
+        axes.axvline(value, ls=line, color=INK, lw=1.2, zorder=3)
     for y, values in enumerate(results):
         if len(values) > 1:
             mean, deviation = mean_and_deviation(values)
-            axes.errorbar(mean, y, xerr=deviation, color=_INK, lw=1.2, capsize=3, zorder=4)
-            axes.scatter(values, [y] * len(values), s=7, color="white", edgecolors=_INK, linewidths=0.6, zorder=5)
+            axes.errorbar(mean, y, xerr=deviation, color=INK, lw=1.2, capsize=3, zorder=4)
+            axes.scatter(values, [y] * len(values), s=7, color="white", edgecolors=INK, linewidths=0.6, zorder=5)
         place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
-        axes.text(1, y, _cell(values, False), fontsize=9, color=_INK, **place)  # at the edge, where no bar ends
-    axes.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
-    axes.tick_params(length=0, labelcolor=_QUIET, labelsize=8)
-    axes.tick_params(axis="y", labelsize=9.5, labelcolor=_INK)
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.spines["left"].set_color(_QUIET)
+        axes.text(1, y, _cell(values, False), fontsize=9, color=INK, **place)  # at the edge, where no bar ends
+    quiet_axes(axes)
 
 
 def _colours(names: Sequence[tuple[str, str]]) -> list[str]:
     """A colour for each upstream, paler where it is frozen."""
-    palette = itertools.cycle(_BARS)
+    palette = itertools.cycle(BARS)
     colours = {name: next(palette) for name in dict.fromkeys(name for name, _ in names)}
     return [f"{colours[name]}{'80' if mode == 'frozen' else 'ff'}" for name, mode in names]

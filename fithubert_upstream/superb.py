@@ -25,7 +25,17 @@ from .errors import FitHubertError
 from .files import atomic_path
 from .hubconf import register
 from .prepare import prepare_librispeech
-from .superb_job import Job, Settings, Upstream, config_name, digest_of, identity_of, task_changes, task_config
+from .superb_job import (
+    Job,
+    Settings,
+    Upstream,
+    config_name,
+    digest_of,
+    identity_of,
+    run_missing,
+    task_changes,
+    task_config,
+)
 from .superb_report import Row, markdown_table, plot, published_rows, write_csv
 
 # The environment variables that the packaged configs use for each task's corpus.
@@ -195,18 +205,8 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
         for key in tasks:
             if not all(job.result_file.is_file() for job in jobs if job.task.key == key):
                 _check_corpus(TASKS[key], configs[key])
-        for number, job in enumerate(jobs, 1):
-            title = f"{job.task.key.upper()} on {job.upstream.label}"
-            progress = f"\n== {title} ({number} of {len(jobs)})"
-            if job.result_file.is_file():
-                print(f"{progress}: done before", flush=True)
-                continue
-            print(progress, flush=True)
-            try:
-                job.run()
-            except FitHubertError as error:
-                raise FitHubertError(f"{title}: {error}; results so far are kept in {output}") from error
-            _report(jobs, parameters, settings, output)  # a long run can be looked at
+        titles = {f"{job.task.key.upper()} on {job.upstream.label}": job for job in jobs}
+        run_missing(titles, output, lambda: _report(jobs, parameters, settings, output))
     return _report(jobs, parameters, settings, output)
 
 

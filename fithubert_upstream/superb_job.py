@@ -5,7 +5,7 @@ import json
 import platform
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -279,3 +279,18 @@ class Job:
         # s3prl keeps no best one while the error rate on dev is 100 % or more, or the accuracy 0
         note = f"{self.task.key.upper()} has no best checkpoint on dev: the last one was tested"
         return ["-e", str(states[-1])], note
+
+
+def run_missing(jobs: Mapping[str, Job], output: Path, report: Callable[[], Any]) -> None:
+    """Run the jobs that have no result yet, title -> job, and `report` after each: a long run can be looked at."""
+    for number, (title, job) in enumerate(jobs.items(), 1):
+        progress = f"\n== {title} ({number} of {len(jobs)})"
+        if job.result_file.is_file():
+            print(f"{progress}: done before", flush=True)
+            continue
+        print(progress, flush=True)
+        try:
+            job.run()
+        except FitHubertError as error:
+            raise FitHubertError(f"{title}: {error}; results so far are kept in {output}") from error
+        report()

@@ -11,13 +11,13 @@ import yaml
 from .downstream.tasks import TASKS
 from .errors import FitHubertError
 from .files import atomic_path
+from .report import BARS, INK, QUIET, aligned_table, quiet_axes
 
 # SUPERB's reference points in percent (baseline = FBANK, top), from `reference_points` of its leaderboard.
 REFERENCE = {"pr": (82.01, 3.53), "asr": (23.18, 3.62), "ks": (41.3826674, 96.66), "sv": (9.56, 5.11)}
 # Published rows that the picture marks, each with its line.
 _MARKS = {"FBANK": ":", "FitHuBERT, 960 h": "--", "HuBERT Base, 960 h": "-"}
-_INK, _QUIET, _BASELINE = "#22313f", "#7f8c8d", "#c3cbd1"
-_BARS = ("#2a6f97", "#e07a5f", "#81b29a", "#f2b155", "#8e7dbe", "#5b8e7d")
+_BASELINE = "#c3cbd1"
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         ]
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    left = {0, len(head) - 1}
-
-    def text(line: list[str]) -> str:
-        cells = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        return f"| {' | '.join(cells)} |"
-
-    rule = "|".join("-" * (w + 2) if i in left else "-" * (w + 1) + ":" for i, w in enumerate(widths))
-    return [text(head), f"|{rule}|", *map(text, body)]
+    return aligned_table(head, body, {0, len(head) - 1})
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -157,7 +149,7 @@ def plot(rows: Sequence[Row], published: Sequence[Row], path: str | Path) -> Non
     title = "SUPERB, frozen upstreams"
     if not _comparable(rows):
         title += " (other corpora or settings than SUPERB's own: not comparable with published numbers)"
-    figure.suptitle(title, color=_INK, fontsize=11)
+    figure.suptitle(title, color=INK, fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 
@@ -171,9 +163,9 @@ def draw_tasks(figure, rows: Sequence[Row], published: Sequence[Row] = ()) -> No
     panels[0].set_yticks(range(len(rows)), [_label(row) for row in rows])
     panels[0].invert_yaxis()
     if marks:
-        lines = [panels[0].plot([], [], _MARKS[row.name], color=_INK, lw=1.2)[0] for row in marks]
+        lines = [panels[0].plot([], [], _MARKS[row.name], color=INK, lw=1.2)[0] for row in marks]
         names = [f"{row.name} (published)" for row in marks]
-        figure.legend(lines, names, loc="outside lower center", ncols=len(marks), frameon=False, labelcolor=_INK)
+        figure.legend(lines, names, loc="outside lower center", ncols=len(marks), frameon=False, labelcolor=INK)
 
 
 def _panel(axes, task: str, rows: Sequence[Row], marks: Sequence[Row]) -> None:
@@ -181,24 +173,20 @@ def _panel(axes, task: str, rows: Sequence[Row], marks: Sequence[Row]) -> None:
     shown = [value for value in [*values, *(getattr(row, task) for row in marks)] if value is not None]
     axes.barh(range(len(rows)), [value or 0 for value in values], height=0.62, color=_colours(rows), zorder=2)
     for mark in marks:
-        axes.axvline(getattr(mark, task), ls=_MARKS[mark.name], color=_INK, lw=1.2, zorder=3)
+        axes.axvline(getattr(mark, task), ls=_MARKS[mark.name], color=INK, lw=1.2, zorder=3)
     for y, value in enumerate(values):  # a column at the right edge, where neither bars nor marks end
         place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
-        axes.text(1, y, _number(value), fontsize=9.5, color=_INK, **place)
+        axes.text(1, y, _number(value), fontsize=9.5, color=INK, **place)
     axes.set_xlim(0, 1.3 * (max(shown, default=0) or 75))
-    axes.set_title(TASKS[task].title, fontsize=10.5, color=_INK, loc="left")
+    axes.set_title(TASKS[task].title, fontsize=10.5, color=INK, loc="left")
     direction = "higher" if TASKS[task].higher_is_better else "lower"
-    axes.set_xlabel(f"{TASKS[task].metric}, {direction} is better", fontsize=9, color=_QUIET)
-    axes.tick_params(length=0, labelcolor=_QUIET, labelsize=8)
-    axes.tick_params(axis="y", labelsize=9.5, labelcolor=_INK)
-    axes.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.spines["left"].set_color(_QUIET)
+    axes.set_xlabel(f"{TASKS[task].metric}, {direction} is better", fontsize=9, color=QUIET)
+    quiet_axes(axes)
 
 
 def _colours(rows: Sequence[Row]) -> list[str]:
     """A colour for each model; what has no parameters is the baseline, in grey."""
-    palette = itertools.cycle(_BARS)
+    palette = itertools.cycle(BARS)
     return [_BASELINE if row.parameters == 0 else next(palette) for row in rows]
 
 

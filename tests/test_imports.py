@@ -37,7 +37,8 @@ LAYERS = {
     "synthetic_speech_commands": {"errors", "espeak", "recordings", "synthetic"},
     "synthetic_voxceleb1": {"errors", "espeak", "recordings", "sentences", "synthetic"},
     "corpora": {"synthetic", "synthetic_librispeech", "synthetic_speech_commands", "synthetic_voxceleb1"},
-    "superb_report": {"errors", "files", "downstream.tasks"},
+    "report": set(),
+    "superb_report": {"errors", "files", "report", "downstream.tasks"},
     "link": {"errors", "files"},
     "cuts": {"audio", "errors", "files", "lengths"},
     "shar": {"cuts", "errors"},
@@ -65,7 +66,7 @@ LAYERS = {
         "s3prl_compat",
     },
     "listen": {"errors", "joint_model", "lengths"},
-    "joint_tables": {"files"},
+    "joint_tables": {"files", "report"},
 }
 HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "torch"}
 
