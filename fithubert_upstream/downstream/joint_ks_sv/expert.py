@@ -81,12 +81,12 @@ class DownstreamExpert(nn.Module):
             return self._score(pooled, task, labels, records)
         self.consumed += 1
         target = torch.tensor(labels, device=pooled.device)
-        loss = F.cross_entropy(self.ks_head(pooled), target) if task == "ks" else self._sv_loss(pooled, target)
+        if task == "ks":
+            loss = F.cross_entropy(self.ks_head(pooled), target)
+        else:
+            loss = self.sv_loss(self.sv_head(pooled), target)
         records[f"{task}-loss"].append(loss.item())
         return loss
-
-    def _sv_loss(self, pooled: Tensor, target: Tensor) -> Tensor:
-        return self.sv_loss(self.sv_head(pooled), target)
 
     def _score(self, pooled: Tensor, task: str, labels: list, records: dict) -> Tensor:
         if task == "ks":
