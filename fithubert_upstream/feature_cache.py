@@ -167,7 +167,7 @@ def _upstream_digest(upstream: nn.Module, feature: str, identity: Iterable[str],
             tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes(),
         )
     )
-    return _digest([kind.__module__, kind.__qualname__, feature, *identity, *machine, *weights])
+    return _digest([kind.__module__, kind.__qualname__, upstream.extra_repr(), feature, *identity, *machine, *weights])
 
 
 def _digest(parts: Iterable[str | bytes]) -> str:

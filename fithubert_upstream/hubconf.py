@@ -23,8 +23,15 @@ def fithubert(ckpt=None, model_config=None, refresh=False, **kwargs):
 
 
 def fithubert_local(ckpt, model_config=None, **kwargs):
-    """A student from a file: our .safetensors, a states-*.ckpt of `fithubert pretrain`, or an official
-    .ckpt with its .yaml as `model_config`."""
+    """A student from a file: our .safetensors, a states-*.ckpt of `fithubert pretrain`, an official .ckpt with its
+    .yaml as `model_config`, or an .onnx of `fithubert export`.
+
+    But for an .onnx, `precision="bf16"`, `compile=True` and `chunk_seconds=30` say how it runs (`UpstreamExpert`).
+    """
+    if str(ckpt).endswith(".onnx"):
+        from .onnx_expert import OnnxExpert
+
+        return OnnxExpert(ckpt, **kwargs)
     from .expert import UpstreamExpert
 
     return UpstreamExpert(ckpt, model_config, **kwargs)

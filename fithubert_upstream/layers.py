@@ -1,7 +1,6 @@
-"""The student's parts. Everything after the convolutions is laid out (B, L, D).
+"""The student's parts behind the convolutions. Everything is laid out (B, L, D).
 
-B batch, T samples, L frames (20 ms), M reduced frames (40 ms), D width, C conv channels. `lengths` is
-given only for a batch in which something is padded; without it no mask is built at all.
+B batch, L frames (20 ms), M reduced frames (40 ms), D width.
 """
 
 import math
@@ -10,80 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .lengths import ConvLayers, conv_frames, valid_mask
-
-
-class ConvFeatureExtractor(nn.Module):
-    """wav2vec 2.0's convolutions without bias, GELU after each, a norm after the first (fairseq
-    `extractor_mode: default`)."""
-
-    def __init__(self, conv_layers: ConvLayers):
-        super().__init__()
-        self.conv_layers = tuple(conv_layers)
-        channels = [1] + [dim for dim, _, _ in conv_layers]
-        self.convs = nn.ModuleList(
-            nn.Conv1d(channels[i], dim, kernel, stride, bias=False)
-            for i, (dim, kernel, stride) in enumerate(conv_layers)
-        )
-        self.norm = nn.GroupNorm(channels[1], channels[1])
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight)
-
-    def forward(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
-        """(B, T) -> (B, L, C). No later convolution pads, so a valid frame never sees a padded sample."""
-        if lengths is not None:
-            lengths = conv_frames(lengths, self.conv_layers[:1])
-        conv, *later = self.convs
-        x = gelu(normed_conv(waveforms, conv.weight, conv.stride[0], self.norm, lengths))
-        for conv in later:
-            x = gelu(frame_conv(x, conv.weight, conv.stride[0]))
-        return x
-
-
-def normed_conv(waveforms: Tensor, weight: Tensor, stride: int, norm: nn.GroupNorm, lengths: Tensor | None) -> Tensor:
-    """A convolution of one channel and GroupNorm with one group a channel, whose statistics see valid frames only.
-
-    HuBERT's and the official code's GroupNorm also averages over the padding, which makes an utterance's
-    features depend on what it is batched with. The statistics of all channels follow from those of the K samples
-    under the kernel, so that the norm becomes a part of the weights and costs no pass over the output.
-
-    waveforms (B, T), weight (C, 1, K), lengths (B,) valid frames -> (B, L, C); padded frames come out finite and
-    meaningless.
-    """
-    with torch.autocast(waveforms.device.type, enabled=False):
-        x = waveforms.float().unfold(1, weight.size(2), stride)  # (B, L, K)
-        if lengths is None:
-            x = x - x.mean(1, keepdim=True)
-            valid, count = x, x.size(1)
-        else:
-            mask = valid_mask(lengths, x.size(1), x.device)[:, :, None]  # (B, L, 1)
-            count = lengths[:, None, None].to(x.device)  # (B, 1, 1)
-            x = x - (x * mask).sum(1, keepdim=True) / count
-            valid = x * mask
-        covariance = valid.transpose(1, 2) @ valid / count  # (B, K, K)
-        kernel = weight[:, 0].float()  # (C, K)
-        variance = ((kernel @ covariance) * kernel).sum(2)  # (B, C)
-        kernel = kernel * (torch.rsqrt(variance + norm.eps) * norm.weight)[:, :, None]  # (B, C, K)
-    dtype = weight.dtype
-    return torch.baddbmm(norm.bias, x.to(dtype), kernel.transpose(1, 2).to(dtype))
-
-
-def frame_conv(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """A convolution without padding as matrix products, which keep the layout and are faster than a CPU's Conv1d.
-
-    x (B, L, C), weight (D, C, K) -> (B, (L - K) // stride + 1, D)
-    """
-    batch, size, dim = x.shape
-    kernel = weight.size(2)
-    frames = (size - kernel) // stride + 1
-    whole = kernel - kernel % stride
-    y = 0
-    for tap in range(0, whole, stride):  # `stride` taps at a time: frames side by side are one row
-        rows = x[:, tap : tap + frames * stride].reshape(batch, frames, stride * dim)
-        y += F.linear(rows, weight[:, :, tap : tap + stride].transpose(1, 2).flatten(1))
-    for tap in range(whole, kernel):
-        y += F.linear(x[:, tap::stride][:, :frames], weight[:, :, tap])
-    return y
+from .feature_extractor import gelu
+from .folding import Folding
 
 
 class Dropout(nn.Module):
@@ -104,12 +31,7 @@ class Dropout(nn.Module):
         return x * (draws >= round(self.p * 65536) - 32768).to(x.dtype).mul_(1 / (1 - self.p))
 
 
-def gelu(x: Tensor) -> Tensor:
-    """GELU of a tensor that nothing else uses: in place where no gradient needs it."""
-    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
-
-
-class PositionalConv(nn.Module):
+class PositionalConv(Folding):
     """Grouped convolution over time with weight norm along the kernel (fairseq `pos_conv`), then GELU."""
 
     def __init__(self, dim: int, kernel: int, groups: int):
@@ -121,41 +43,21 @@ class PositionalConv(nn.Module):
         nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
         with torch.no_grad():
             self.weight_g.copy_(self._norm())
-        self._folded: Tensor | None = None
 
     def _norm(self) -> Tensor:
         return self.weight_v.norm(dim=(0, 1), keepdim=True)  # (1, 1, K)
 
-    def weight(self) -> Tensor:
-        """(D, D / groups, K), on a CPU its `spectrum`; computed once in eval, where the parameters stand still."""
-        if self.training or torch.is_grad_enabled():
-            return self._fold()
-        if self._folded is None or self._folded.device != self.weight_v.device:
-            self._folded = self._fold()
-        return self._folded
-
-    def _fold(self) -> Tensor:
+    def fold(self) -> Tensor:
+        """(D, D / groups, K), on a CPU its `spectrum`."""
         weight = self.weight_v * (self.weight_g / self._norm())
         return spectrum(weight, self.groups) if weight.device.type == "cpu" else weight
-
-    def train(self, mode: bool = True) -> "PositionalConv":
-        self._folded = None
-        return super().train(mode)
-
-    def _apply(self, *args, **kwargs):  # .to(), .half(), .cuda()
-        self._folded = None
-        return super()._apply(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args, **kwargs):
-        self._folded = None
-        return super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D); padded frames of x must be zero, as the convolution's own padding is."""
         kernel = self.weight_v.size(2)
         if x.device.type == "cpu":
-            return gelu(correlate(x, self.weight(), kernel) + self.bias)
-        y = F.conv1d(x.transpose(1, 2), self.weight(), self.bias, padding=kernel // 2, groups=self.groups)
+            return gelu(correlate(x, self.folded(), kernel) + self.bias)
+        y = F.conv1d(x.transpose(1, 2), self.folded(), self.bias, padding=kernel // 2, groups=self.groups)
         return F.gelu(y[:, :, : x.size(1)]).transpose(1, 2)  # an even kernel gives one frame too many
 
 
@@ -183,7 +85,7 @@ def correlate(x: Tensor, spectrum: Tensor, kernel: int) -> Tensor:
     return y.reshape(batch, -1, dim)[:, :size].to(x.dtype)
 
 
-class TimeReduction(nn.Module):
+class TimeReduction(Folding):
     """Conv1d with kernel = stride = r: r frames become one. A tail of fewer than r frames is dropped."""
 
     def __init__(self, dim: int, reduction: int):
@@ -191,12 +93,16 @@ class TimeReduction(nn.Module):
         conv = nn.Conv1d(dim, dim, reduction, reduction)  # for PyTorch's default initialisation
         self.weight, self.bias = conv.weight, conv.bias
 
+    def fold(self) -> Tensor:
+        """(r D, D)"""
+        return self.weight.permute(2, 1, 0).flatten(0, 1)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L // r, D), as one matrix product."""
         batch, frames, dim = x.shape
         reduction = self.weight.size(2)
         x = x[:, : frames // reduction * reduction].reshape(batch, -1, reduction * dim)  # (B, M, r D)
-        return F.linear(x, self.weight.transpose(1, 2).flatten(1), self.bias)
+        return x @ self.folded() + self.bias
 
 
 class FrameUpsample(nn.Module):
@@ -214,7 +120,7 @@ class FrameUpsample(nn.Module):
         return F.linear(x, weight).view(batch, -1, dim) + self.bias
 
 
-class HintHead(nn.Module):
+class HintHead(Folding):
     """FitHuBERT's head of one layer: back to 20 ms, then into the teacher's width."""
 
     def __init__(self, dim: int, head_dim: int, reduction: int):
@@ -222,21 +128,31 @@ class HintHead(nn.Module):
         self.upsample = FrameUpsample(dim, reduction) if reduction > 1 else nn.Identity()
         self.linear = nn.Linear(dim, head_dim)
 
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Both steps as one: weight (D, r head_dim) and bias (head_dim,)."""
+        weight = self.upsample.weight.permute(0, 2, 1) @ self.linear.weight.T  # (D, r, head_dim)
+        return weight.flatten(1), F.linear(self.upsample.bias, self.linear.weight, self.linear.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, M, D) -> (B, r M, head_dim)"""
-        return self.linear(self.upsample(x))
+        if self.training or torch.is_grad_enabled() or isinstance(self.upsample, nn.Identity):
+            return self.linear(self.upsample(x))
+        weight, bias = self.folded()
+        return (x @ weight).view(len(x), -1, len(bias)).add_(bias)
 
 
-class PredictionHead(HintHead):
+class PredictionHead(nn.Module):
     """DistilHuBERT's head for one layer of the teacher: a hidden layer of the student's width before the last."""
 
     def __init__(self, dim: int, head_dim: int, reduction: int):
-        super().__init__(dim, head_dim, reduction)
+        super().__init__()
+        self.upsample = FrameUpsample(dim, reduction) if reduction > 1 else nn.Identity()
         self.hidden = nn.Linear(dim, dim)
+        self.linear = nn.Linear(dim, head_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, M, D) -> (B, r M, head_dim)"""
-        return self.linear(F.gelu(self.hidden(self.upsample(x))))
+        return self.linear(gelu(self.hidden(self.upsample(x))))
 
 
 class SelfAttention(nn.Module):
@@ -291,4 +207,4 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, key_mask)))
-        return self.ffn_norm(x + self.dropout(self.fc2(self.activation_dropout(F.gelu(self.fc1(x))))))
+        return self.ffn_norm(x + self.dropout(self.fc2(self.activation_dropout(gelu(self.fc1(x))))))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from .config import FitHubertConfig
+from .feature_extractor import ConvFeatureExtractor
 from .layers import (
-    ConvFeatureExtractor,
     Dropout,
     HintHead,
     PositionalConv,
@@ -83,6 +83,12 @@ class FitHubert(nn.Module):
         -------
         The outputs of these transformer layers, each (B, M, D) at 40 ms, and (B,) their valid frames.
         """
+        x, frames, padded = self.extract(waveforms, lengths)
+        return self.transform(x, frames if padded else None, depth)
+
+    def extract(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor, bool]:
+        """Everything before the positional convolution, with what `encode` takes: (B, L, D), (B,) valid frames, and
+        whether a frame is padded; such frames are zero."""
         batch, size = waveforms.shape
         device = waveforms.device
         lengths = torch.full((batch,), size) if lengths is None else lengths.cpu()
@@ -98,11 +104,22 @@ class FitHubert(nn.Module):
         frames = conv_frames(lengths, self.config.conv_layers)
         if padded:
             x = x.masked_fill(~valid_mask(frames, x.size(1), device)[:, :, None], 0.0)
-        x = self.dropout(self.encoder_norm(x + self.pos_conv(x)))
+        return x, frames, padded
 
+    def transform(
+        self, x: Tensor, frames: Tensor | None = None, depth: int | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Positional convolution, time reduction and `depth` transformer layers on what `extract` gave.
+
+        (B, L, D), and (B,) valid frames where some are padded -> as `encode`.
+        """
+        x = self.dropout(self.encoder_norm(x + self.pos_conv(x)))
         x = self.time_reduction(x)  # (B, M, D)
-        reduced = frames // self.config.time_reduction
-        key_mask = valid_mask(reduced, x.size(1), device)[:, None, None] if padded else None  # (B, 1, 1, M)
+        if frames is None:
+            reduced, key_mask = torch.full((len(x),), x.size(1)), None
+        else:
+            reduced = frames // self.config.time_reduction
+            key_mask = valid_mask(reduced, x.size(1), x.device)[:, None, None]  # (B, 1, 1, M)
         outputs = []
         for layer in islice(self.layers, depth):
             x = layer(x, key_mask)

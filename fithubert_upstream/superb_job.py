@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shlex
 import time
@@ -18,6 +19,7 @@ from .config import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from .downstream.tasks import Task
 from .errors import FitHubertError
 from .files import atomic_path
+from .inference import INFERENCE_VARIABLES
 
 _SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
 
@@ -138,13 +140,17 @@ def change(config: dict[str, Any], changes: dict[str, Any], key: str) -> None:
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
-    """All that a result depends on, flat, as it comes back from JSON; `flags`: those of the run, such as the seed."""
+    """All that a result depends on, flat, as it comes back from JSON; `flags`: those of the run, such as the seed.
+
+    Variables of the environment that say how a student is run are among it where they are set.
+    """
     config = dict(_flat(config))
     config.pop("downstream_expert.datarc.bucket_file", None)  # follows from the corpus; moves with the output
     identity = {
         "upstream": upstream.name,
         "ckpt": digest,
         "feature": upstream.feature,
+        **{name: value for name, value in os.environ.items() if name in INFERENCE_VARIABLES and value},
         **flags,
         **config,
     }

@@ -33,3 +33,22 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder} (set FITHUBERT_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_speech(real_data):
+    """seconds -> (T,) samples of utterances of one speaker after another."""
+    from fithubert_upstream.audio import load_waveform
+
+    paths = sorted((real_data / "LibriSpeech-excerpt" / "mini-test").rglob("*.flac"))
+
+    def speech(seconds: float) -> torch.Tensor:
+        parts, missing = [], round(16_000 * seconds)
+        for path in paths:
+            parts.append(load_waveform(path)[:missing])
+            missing -= len(parts[-1])
+            if not missing:
+                break
+        return torch.cat(parts)
+
+    return speech

@@ -4,34 +4,11 @@ from torch import nn
 from fithubert_upstream.layers import (
     Dropout,
     FrameUpsample,
+    HintHead,
     PositionalConv,
     SelfAttention,
     TimeReduction,
-    frame_conv,
-    normed_conv,
 )
-
-
-def test_normed_conv_is_conv_and_group_norm_of_each_utterance():
-    conv, norm = nn.Conv1d(1, 5, 10, 5, bias=False), nn.GroupNorm(5, 5)
-    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
-    wavs, lengths = torch.randn(3, 200) * 3 + 20, torch.tensor([39, 13, 2])  # far from zero mean
-    y = normed_conv(wavs, conv.weight, 5, norm, lengths)
-    expected = [norm(conv(wav[None, None, : 5 * n + 5]))[0].T for wav, n in zip(wavs, lengths.tolist(), strict=True)]
-    for i, n in enumerate(lengths.tolist()):
-        torch.testing.assert_close(y[i, :n], expected[i], atol=3e-5, rtol=1e-5)
-    torch.testing.assert_close(normed_conv(wavs[:1], conv.weight, 5, norm, None)[0], y[0])
-    y[:, :2].square().mean().backward()
-    assert all(p.grad.abs().max() > 0 for p in (conv.weight, norm.weight, norm.bias))
-
-
-def test_frame_conv_is_conv1d():
-    for kernel, stride in [(1, 1), (3, 2), (2, 2), (10, 5), (8, 3), (2, 3), (3, 1)]:
-        conv = nn.Conv1d(4, 6, kernel, stride, bias=False)
-        for frames in (10, 11, 12, 25):
-            x = torch.randn(2, frames, 4)
-            expected = conv(x.transpose(1, 2)).transpose(1, 2)
-            torch.testing.assert_close(frame_conv(x, conv.weight, stride), expected)
 
 
 def test_positional_conv_is_weight_normed_conv1d():
@@ -79,6 +56,16 @@ def test_frame_upsample_is_a_strided_conv_transpose1d():
         conv.load_state_dict(ours.state_dict())
         x = torch.randn(2, 5, 6)
         torch.testing.assert_close(ours(x), conv(x.transpose(1, 2)).transpose(1, 2))
+
+
+def test_hint_head_is_upsampling_and_a_linear_layer():
+    for reduction in (1, 2, 3):
+        head = HintHead(6, 10, reduction).eval()
+        x = torch.randn(2, 5, 6)
+        expected = head.linear(head.upsample(x))
+        torch.testing.assert_close(head(x), expected)
+        with torch.no_grad():
+            torch.testing.assert_close(head(x), expected)
 
 
 def test_dropout():

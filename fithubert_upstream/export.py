@@ -1,0 +1,362 @@
+"""`fithubert export`: a student as one ONNX file, which onnxruntime runs without torch."""
+
+import argparse
+import contextlib
+import importlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import assets
+from .checkpoint import load_fithubert
+from .errors import FitHubertError
+from .feature_extractor import norm_into_kernel, normed_conv
+from .files import atomic_path
+from .layers import FrameUpsample, HintHead, PredictionHead
+from .lengths import FRAME_RATE, SAMPLE_RATE, shortest_input, valid_mask
+from .model import FitHubert
+
+FORMAT = "fithubert-onnx"
+OPSET = 20  # the first with GELU; onnxruntime 1.17 and later
+CONVS = ("convs.", "pos_conv.")  # how the names of convolutions begin in `TraceableFitHubert`
+TOLERANCE = 1e-4  # largest difference of an fp32 file's features to the student's own
+# What the outputs' axes are called inside the file.
+AXES = {
+    "last_hidden_state": ["batch", "frames_20ms", "width"],
+    "hidden_states": ["layers", "batch", "frames_20ms", "width"],
+    "projected_states": ["heads", "batch", "frames_20ms", "width"],
+    "frames": ["batch"],
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fithubert export",
+        description="Write a student as one ONNX file for onnxruntime: waveforms and lengths in, features out, any "
+        "batch, any length. The file is run once beside the student before it is kept.",
+        epilog="example: fithubert export fithubert_mini -o fithubert_mini.onnx --int8",
+    )
+    parser.add_argument(
+        "ckpt", help=f"a student's .safetensors, states-*.ckpt or official .ckpt, or {' or '.join(assets.NAMES)}"
+    )
+    parser.add_argument("model_config", nargs="?", help="the .yaml of an official .ckpt")
+    parser.add_argument("-o", "--output", required=True, help="the .onnx to write")
+    parser.add_argument(
+        "--int8", action="store_true", help="8-bit weights: a quarter of the size, features differ a little"
+    )
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """`fithubert export STUDENT -o FILE`."""
+    args = build_parser().parse_args(argv)
+    model = load_fithubert(assets.find(args.ckpt) if args.ckpt in assets.NAMES else args.ckpt, args.model_config)
+    measured = export(model, args.output, args.int8)
+    parts = [
+        f"{sum(p.numel() for p in model.parameters()):,} parameters",
+        f"{Path(args.output).stat().st_size / 1e6:.1f} MB",
+        measured,
+    ]
+    print(f"{args.output}: {', '.join(parts)}")
+
+
+def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
+    """Write a student as an ONNX file, after running that beside the student.
+
+    The file takes `waveforms` (B, T) float32, 16 kHz, zero-padded on the right, and `lengths` (B,) int64, samples of
+    each, at least 1. It gives `last_hidden_state` (B, L, D), `hidden_states` (N, B, L, D), `projected_states`
+    (heads, B, L, D) where the student has more than one head, and `frames` (B,) int64: what `UpstreamExpert` gives at
+    20 ms, zero past each utterance's end. Its metadata holds the student's config.
+
+    Parameters
+    ----------
+    model : in eval mode, fp32, on the CPU.
+    path : the `.onnx` to write: the whole file or none.
+    int8 : store the weights of matrix products in 8 bits and round their inputs to 8 bits on the way.
+
+    Returns
+    -------
+    How far its features on noise are from the student's, in words.
+
+    Raises
+    ------
+    FitHubertError : a package is missing, or the file's features are not the student's.
+    """
+    require("onnx", "onnxscript", "onnxruntime")
+    try:
+        with atomic_path(path) as temporary:
+            graph = trace(model)
+            if int8:
+                graph = quantize(graph)
+            metadata = {
+                "format": FORMAT,
+                "version": "1",
+                "config": model.config.to_json(),
+                "sample_rate": str(SAMPLE_RATE),
+                "frame_rate": str(FRAME_RATE),
+                "package_version": version("fithubert-upstream"),
+                "precision": "int8" if int8 else "fp32",
+            }
+            for key, value in metadata.items():
+                graph.metadata_props.add(key=key, value=value)
+            temporary.write_bytes(graph.SerializeToString())
+            return _compare(model, temporary, int8)
+    except OSError as error:
+        raise FitHubertError(f"{path}: expected a file that can be written, found: {error}") from error
+
+
+def require(*packages: str) -> None:
+    """Raise FitHubertError unless these parts of the extra `onnx` can be imported."""
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise FitHubertError(
+                f"ONNX files need the package {package}, which is not installed ({error}); "
+                "pip install 'fithubert-upstream[onnx]'"
+            ) from error
+
+
+class TraceableFitHubert(nn.Module):
+    """The student's features in one forward pass without a branch on lengths, which `torch.export` could not follow.
+
+    Every waveform gets some zeros more, every utterance is taken to last `FitHubert.shortest` samples at least and
+    everything is masked. What `layers` folds is folded for good, the positional convolution is an ordinary one, and
+    the others are one matrix product each, which onnxruntime can quantize.
+    """
+
+    def __init__(self, model: FitHubert):
+        super().__init__()
+        self.model = model
+        self.convs = nn.ModuleList(FrameConv(conv) for conv in list(model.feature_extractor.convs)[1:])
+        source = model.pos_conv
+        dim, _, kernel = source.weight_v.shape
+        self.pos_conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=source.groups)
+        norm = source.weight_v.norm(dim=(0, 1), keepdim=True)  # weight norm along the kernel
+        self.pos_conv.weight = nn.Parameter((source.weight_v * (source.weight_g / norm)).detach())
+        self.pos_conv.bias = nn.Parameter(source.bias.detach())
+        self.heads = nn.ModuleDict({name: TraceableHead(head) for name, head in model.heads.items()})
+        if model.config.time_reduction > 1:
+            self.register_buffer("reduction", model.time_reduction.fold().detach())  # (r D, D)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """(B, T), (B,) -> what `export` says, in the order of `AXES`."""
+        model, config = self.model, self.model.config
+        batch, size = waveforms.shape
+        rate = config.time_reduction
+        reduced_size = size // (FRAME_RATE * rate) + 1  # M, enough for every frame
+        padding = shortest_input(config.conv_layers, rate * reduced_size) - size
+        waveforms = F.pad(waveforms.masked_fill(~valid_mask(lengths, size), 0.0), (0, padding))
+        # `conv_frames` in one step: the strides of all convolutions multiply to FRAME_RATE.
+        frames = ((lengths - shortest_input(config.conv_layers)) // FRAME_RATE + 1).clamp(min=1)
+        valid = frames.clamp(min=rate)
+
+        extractor = model.feature_extractor
+        (_, kernel, stride), first = config.conv_layers[0], extractor.convs[0]
+        normed = (lengths.clamp(min=model.shortest) - kernel) // stride + 1  # frames of the first convolution
+        mean, weight = norm_into_kernel(waveforms, first.weight, stride, extractor.norm, normed)
+        x = F.gelu(normed_conv(waveforms, mean, weight, stride, extractor.norm.bias))
+        for conv in self.convs:
+            x = F.gelu(conv(x))
+        x = model.feature_projection(model.feature_norm(x))  # (B, r M, D)
+        x = x.masked_fill(~valid_mask(valid, x.size(1))[:, :, None], 0.0)
+        positions = self.pos_conv(x.transpose(1, 2))[:, :, : x.size(1)]  # an even kernel gives one frame too many
+        x = model.encoder_norm(x + F.gelu(positions).transpose(1, 2))
+        if rate > 1:
+            x = x.reshape(batch, reduced_size, rate * config.embed_dim) @ self.reduction + model.time_reduction.bias
+
+        reduced = valid // rate
+        key_mask = valid_mask(reduced, reduced_size)[:, None, None]  # (B, 1, 1, M)
+        hidden = []
+        for layer in model.layers:
+            x = layer(x, key_mask)
+            hidden.append(x)
+
+        # `fit_frames`: frame t is a head's frame min(t, last) and a layer's min(t, last) // rate.
+        longest = frames.max().item()
+        index = torch.minimum(torch.arange(longest), rate * reduced[:, None] - 1)  # (B, L)
+        utterance = torch.arange(batch)[:, None]
+        mask = valid_mask(frames, longest)[:, :, None]  # (B, L, 1)
+
+        def fit(x: Tensor, index: Tensor) -> Tensor:
+            """(..., B, N, W) -> (..., B, L, W)"""
+            rows = (utterance * x.size(-2) + index).flatten()
+            return x.flatten(-3, -2).index_select(-2, rows).unflatten(-2, (batch, longest)) * mask
+
+        states = fit(torch.stack(hidden), index // rate)
+        hint = config.head_kind == "hint"
+        projected = [
+            fit(self.heads[str(layer)](hidden[layer - 1 if hint else -1]), index) for layer in config.head_layers
+        ]
+        features = [projected[-1] if projected else states[-1], states]
+        if len(projected) > 1:
+            features.append(torch.stack(projected))
+        return (*features, frames)
+
+
+class FrameConv(nn.Module):
+    """A convolution without padding as one matrix product over (B, L, C)."""
+
+    def __init__(self, conv: nn.Conv1d):
+        super().__init__()
+        self.kernel, self.stride = conv.kernel_size[0], conv.stride[0]
+        self.weight = nn.Parameter(conv.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous())  # (K C, D)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, (L - K) // stride + 1, D)"""
+        batch, size, dim = x.shape
+        frames = (size - self.kernel) // self.stride + 1
+        whole = self.kernel - self.kernel % self.stride
+        windows = [  # `stride` taps at a time, which lie side by side already
+            x[:, tap : tap + frames * self.stride].reshape(batch, frames, self.stride * dim)
+            for tap in range(0, whole, self.stride)
+        ]
+        windows += [x[:, tap :: self.stride][:, :frames] for tap in range(whole, self.kernel)]
+        return torch.cat(windows, dim=2) @ self.weight
+
+
+class TraceableHead(nn.Module):
+    """A `HintHead` folded to one matrix product; a `PredictionHead` as it is."""
+
+    def __init__(self, head: HintHead | PredictionHead):
+        super().__init__()
+        self.head = head
+        self.rate = head.upsample.weight.size(2) if isinstance(head.upsample, FrameUpsample) else 1
+        self.folded = isinstance(head, HintHead) and self.rate > 1
+        if self.folded:
+            weight, bias = head.fold()
+            self.register_buffer("weight", weight.detach())  # (D, r W)
+            self.register_buffer("bias", bias.detach())  # (W,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, M, D) -> (B, r M, W)"""
+        if not self.folded:
+            return self.head(x)
+        return (x @ self.weight).unflatten(2, (self.rate, -1)).flatten(1, 2) + self.bias
+
+
+def trace(model: FitHubert) -> Any:
+    """The student as an `onnx.ModelProto` in fp32."""
+    names = [name for name in AXES if name != "projected_states" or len(model.config.head_layers) > 1]
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            TraceableFitHubert(model).eval(),
+            (torch.zeros(3, 8000), torch.tensor([8000, 4000, 1])),
+            dynamo=True,
+            dynamic_shapes={"waveforms": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}},
+            input_names=["waveforms", "lengths"],
+            output_names=names,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    proto = program.model_proto
+    for output in proto.graph.output:
+        for dim, name in zip(output.type.tensor_type.shape.dim, AXES[output.name], strict=True):
+            if not dim.HasField("dim_value"):
+                dim.dim_param = name
+    return proto
+
+
+def quantize(proto: Any) -> Any:
+    """The same with its weights in 8 bits, one scale for each output channel.
+
+    Linear layers compute in 8 bits, too, with their input's range taken anew at each call and weights of 7 bits,
+    whose sums no CPU cuts off. Convolutions compute in fp32: before the first LayerNorm speech is orders of
+    magnitude above silence, of which one range for all frames would leave nothing.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    convs = [node for node in proto.graph.node if any(name.startswith(CONVS) for name in node.input)]
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            proto,
+            path,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=[node.name for node in convs],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
+        proto = onnx.load(path)
+
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for name in sorted(name for name in weights if name.startswith(CONVS) and name.endswith("weight")):
+        weight = onnx.numpy_helper.to_array(weights[name])
+        axis = 0 if weight.ndim == 3 else 1  # (D, E, K) of a convolution, (K C, D) of a matrix product
+        scale = np.abs(weight).max(tuple(i for i in range(weight.ndim) if i != axis), keepdims=True) / 127
+        scale = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+        proto.graph.initializer.remove(weights[name])
+        for part, values in (("int8", np.round(weight / scale).astype(np.int8)), ("scale", scale)):
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(values, f"{name}_{part}"))
+        # Not DequantizeLinear, which onnxruntime would compute at each call: this it folds when it loads the file.
+        float_type = onnx.TensorProto.FLOAT
+        proto.graph.node.insert(0, onnx.helper.make_node("Cast", [f"{name}_int8"], [f"{name}_float"], to=float_type))
+        proto.graph.node.insert(1, onnx.helper.make_node("Mul", [f"{name}_float", f"{name}_scale"], [name]))
+    return proto
+
+
+def _compare(model: FitHubert, path: Path, int8: bool) -> str:
+    """Run the file beside the student on a padded batch of noise."""
+    lengths = torch.tensor([1, 24000, 9999])
+    waveforms = 0.1 * torch.randn(3, 24000, generator=torch.Generator().manual_seed(0))
+    features = run(open_session(path), waveforms, lengths)
+    with torch.no_grad():
+        hidden, reduced = model.encode(waveforms, lengths)
+        frames = model.frame_lengths(lengths)
+        expected = {"hidden_states": torch.stack([model.repeat(layer, reduced, frames) for layer in hidden])}
+        if model.config.head_layers:
+            expected["last_hidden_state"] = model.project(hidden, reduced, frames, model.config.head_layers[-1])
+    if int8:
+        valid = valid_mask(frames, int(frames.max()))
+        cosines = [F.cosine_similarity(features[key], tensor, dim=-1)[..., valid] for key, tensor in expected.items()]
+        cosines = torch.cat([cosine.flatten() for cosine in cosines])
+        return f"cosine to the fp32 features {cosines.mean():.4f} (lowest {cosines.min():.4f})"
+    difference = max(float((features[key] - tensor).abs().max()) for key, tensor in expected.items())
+    if not difference <= TOLERANCE:  # nor is NaN
+        raise FitHubertError(
+            f"expected features within {TOLERANCE:g} of the student's, found a difference of {difference:.2g}; "
+            "nothing was written"
+        )
+    return f"largest difference to the student {difference:.1e}"
+
+
+def open_session(path: str | Path) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU with as many threads as PyTorch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run(session: Any, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    """All outputs of an exported file by name, for (B, T) waveforms and (B,) lengths."""
+    inputs = {"waveforms": waveforms.numpy().astype(np.float32, copy=False), "lengths": lengths.numpy()}
+    names = [output.name for output in session.get_outputs()]
+    return {name: torch.from_numpy(value) for name, value in zip(names, session.run(names, inputs), strict=True)}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of PyTorch's exporter and of the quantizer, of which none is the user's to mend."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,139 @@
+"""The convolutions on the waveform, as matrix products: more than half of the student's arithmetic.
+
+B batch, T samples, L frames, C and D channels, K taps. Everything is laid out (B, L, D).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .folding import Folding
+from .lengths import FRAME_RATE, ConvLayers, conv_frames, shortest_input, valid_mask
+
+# Frames of 20 ms that are computed at a time where no gradient is wanted: what lies between the layers, up to 64 KB a
+# frame, then stays in a CPU's cache, and memory does not grow with the waveform's length.
+BLOCK = 250
+
+
+class ConvFeatureExtractor(Folding):
+    """wav2vec 2.0's convolutions without bias, GELU after each, a norm after the first (fairseq
+    `extractor_mode: default`)."""
+
+    def __init__(self, conv_layers: ConvLayers):
+        super().__init__()
+        self.conv_layers = tuple(conv_layers)
+        channels = [1] + [dim for dim, _, _ in conv_layers]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(channels[i], dim, kernel, stride, bias=False)
+            for i, (dim, kernel, stride) in enumerate(conv_layers)
+        )
+        self.norm = nn.GroupNorm(channels[1], channels[1])
+        for conv in self.convs:
+            nn.init.kaiming_normal_(conv.weight)
+
+    def fold(self) -> list[list[Tensor]]:
+        """The taps of every convolution but the first."""
+        return [split_taps(conv.weight, conv.stride[0]) for conv in list(self.convs)[1:]]
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
+        """(B, T) float -> (B, L, C). No later convolution pads, so a valid frame never sees a padded sample.
+
+        lengths : (B,) samples, None where nothing is padded.
+        """
+        if lengths is not None:
+            lengths = conv_frames(lengths, self.conv_layers[:1])
+        first = self.convs[0]
+        mean, kernel = norm_into_kernel(waveforms, first.weight, first.stride[0], self.norm, lengths)
+        taps = self.folded()
+        frames = conv_frames(waveforms.size(1), self.conv_layers)
+        if torch.is_grad_enabled() or frames <= BLOCK:
+            return self.convolve(waveforms, mean, kernel, taps)
+        y = waveforms.new_empty(len(waveforms), frames, self.conv_layers[-1][0], dtype=first.weight.dtype)
+        for start in range(0, frames, BLOCK):
+            end = min(start + BLOCK, frames)
+            samples = shortest_input(self.conv_layers, end - start)
+            block = waveforms[:, start * FRAME_RATE : start * FRAME_RATE + samples]
+            y[:, start:end] = self.convolve(block, mean, kernel, taps)
+        return y
+
+    def convolve(self, waveforms: Tensor, mean: Tensor, kernel: Tensor, taps: list[list[Tensor]]) -> Tensor:
+        """(B, T) -> (B, L, C): all the convolutions, with what `norm_into_kernel` and `fold` gave."""
+        first, *later = self.convs
+        x = gelu(normed_conv(waveforms, mean, kernel, first.stride[0], self.norm.bias))
+        for conv, weights in zip(later, taps, strict=True):
+            x = gelu(frame_conv(x, weights, conv.stride[0]))
+        return x
+
+
+def norm_into_kernel(
+    waveforms: Tensor, weight: Tensor, stride: int, norm: nn.GroupNorm, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """A convolution of one channel with GroupNorm, one group a channel, as a convolution by other weights.
+
+    HuBERT's and the official code's GroupNorm also averages over the padding, which makes an utterance's
+    features depend on what it is batched with; here its statistics see valid frames only. Those of all channels
+    follow from those of the K samples under the kernel, and the norm costs no pass over the output.
+
+    waveforms (B, T), weight (C, 1, K), lengths (B,) valid frames -> mean (B, 1, K) of the samples under the kernel and
+    kernel (B, K, C) for what is above it; the norm's bias is still to be added. Always float32.
+    """
+    with torch.autocast(waveforms.device.type, enabled=False):
+        x = waveforms.float().unfold(1, weight.size(2), stride)  # (B, L, K)
+        if lengths is None:
+            mean = x.mean(1, keepdim=True)  # (B, 1, K)
+            valid, count = x - mean, x.size(1)
+        else:
+            mask = valid_mask(lengths, x.size(1), x.device)[:, :, None]  # (B, L, 1)
+            count = lengths[:, None, None].to(x.device)  # (B, 1, 1)
+            mean = (x * mask).sum(1, keepdim=True) / count
+            valid = (x - mean) * mask
+        covariance = valid.transpose(1, 2) @ valid / count  # (B, K, K)
+        kernel = weight[:, 0].float()  # (C, K)
+        variance = ((kernel @ covariance) * kernel).sum(2)  # (B, C)
+        kernel = kernel * (torch.rsqrt(variance + norm.eps) * norm.weight)[:, :, None]  # (B, C, K)
+    return mean, kernel.transpose(1, 2)
+
+
+def normed_conv(waveforms: Tensor, mean: Tensor, kernel: Tensor, stride: int, bias: Tensor) -> Tensor:
+    """The convolution that `norm_into_kernel` gave: (B, T) -> (B, L, C), in the bias' dtype."""
+    x = waveforms.float().unfold(1, kernel.size(1), stride) - mean  # (B, L, K)
+    return torch.baddbmm(bias, x.to(bias.dtype), kernel.to(bias.dtype))
+
+
+def split_taps(weight: Tensor, stride: int) -> list[Tensor]:
+    """(D, C, K) -> weights (n C, D) for n taps each, as `frame_conv` takes them: `stride` at a time, then singly."""
+    whole = weight.size(2) - weight.size(2) % stride
+    ends = [*range(stride, whole + 1, stride), *range(whole + 1, weight.size(2) + 1)]
+    parts = torch.tensor_split(weight.permute(2, 1, 0), ends[:-1])  # each (n, C, D)
+    return [part.flatten(0, 1).contiguous() for part in parts]
+
+
+def frame_conv(x: Tensor, taps: Sequence[Tensor], stride: int) -> Tensor:
+    """A convolution without padding as matrix products, which keep the layout and are faster than a CPU's Conv1d.
+
+    x (B, L, C), taps of `split_taps` -> (B, (L - K) // stride + 1, D)
+    """
+    batch, size, dim = x.shape
+    frames = (size - sum(len(tap) for tap in taps) // dim) // stride + 1
+    y, place = None, 0
+    for tap in taps:
+        width = len(tap) // dim
+        if width == stride:  # frames side by side are one row
+            rows = x[:, place : place + frames * stride].reshape(batch * frames, stride * dim)
+        else:
+            rows = x[:, place::stride][:, :frames].reshape(batch * frames, dim)
+        if y is None:
+            y = rows @ tap
+        elif torch.is_grad_enabled() or tap.dtype != y.dtype:  # autocast knows nothing of products in place
+            y = torch.addmm(y, rows, tap)
+        else:
+            y.addmm_(rows, tap)
+        place += width
+    return y.view(batch, frames, -1)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU of a tensor that nothing else uses: in place where no gradient needs it."""
+    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
