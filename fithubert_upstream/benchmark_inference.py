@@ -29,7 +29,6 @@ from .benchmark_models import (
     SEED,
     VARIANTS,
     Forward,
-    bf16_is_native,
     build,
     count_parameters,
     file_bytes,
@@ -40,16 +39,17 @@ from .benchmark_models import (
 from .benchmark_report import machine
 from .errors import FitHubertError
 from .files import atomic_path
+from .inference import bf16_is_native
 from .lengths import SAMPLE_RATE
 from .macs import count_macs, superb_macs, superb_samples
 from .train_log import peak_memory
 
 WARM_UP = 2  # passes of each model on each input that are not timed
-BATCH_ROUNDS, SHORT_ROUNDS = 5, 3  # at most, of batches; with --short
+BATCH_ROUNDS = 3  # at most, of batches
 SLOW_ROUNDS, SLOW_SECONDS = 3, 10  # at most, of what the processor only emulates, which takes part in no batch
 SORTED = 4  # utterances in a batch of those sorted by length
 MEMORY_SECONDS = 10.0
-MIXED, SHORT_MIXED = (2, 17), (1, 3)  # seconds: the lengths in a batch lie between
+MIXED, SHORT_MIXED = (1, 10), (1, 3)  # seconds: the lengths in a batch lie between
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def check_flags(args: argparse.Namespace) -> None:
 def measure(args: argparse.Namespace, device: torch.device, folder: Path) -> dict:
     """All that the report is made of."""
     rows = choose_rows(args)
-    slow = set() if bf16_is_native(device) else {row for row in rows if VARIANTS[row.variant][0] == "bf16"}
+    slow = set() if bf16_is_native(device.type) else {row for row in rows if VARIANTS[row.variant][0] == "bf16"}
     samples = superb_samples(args.librispeech) if args.librispeech else None
     compared = load_waveform(args.audio)[: 10 * SAMPLE_RATE] if args.audio else noise(5 * SAMPLE_RATE)
 
@@ -223,7 +223,7 @@ def plan_work(
     for work in lengths_alone(args.seconds, device):
         rounds = dict.fromkeys(rows if work.seconds <= SLOW_SECONDS else fast, args.rounds)
         plan.append((work, {row: min(count, SLOW_ROUNDS) if row in slow else count for row, count in rounds.items()}))
-    rounds = dict.fromkeys(batched, min(args.rounds, SHORT_ROUNDS if args.short else BATCH_ROUNDS))
+    rounds = dict.fromkeys(batched, min(args.rounds, BATCH_ROUNDS))
     mixed = mixed_lengths(args.batch, SHORT_MIXED if args.short else MIXED, device)
     return plan + [(work, rounds) for work in mixed]
 

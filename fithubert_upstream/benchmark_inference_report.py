@@ -181,25 +181,26 @@ def _part(ratio: dict[str, float] | None) -> str:
 
 
 def draw(results: dict, path: str | Path) -> None:
-    """Size of the file against time; left and down is better."""
+    """Size of the file against time, a colour for each model and a mark for each variant; left and down is better."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
     name, where = main_input(results), results["machine"]
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    models = list(dict.fromkeys(row["model"] for row in results["rows"].values()))
-    colours = {model: BARS[i % len(BARS)] for i, model in enumerate(models)}
+    colours, marks = {}, {}
     for row, found in results["summary"][name].items():
         this = results["rows"][row]
+        _, way = _names(results, row)
+        colour = colours.setdefault(this["model"], BARS[len(colours) % len(BARS)])
+        marks[way] = _MARKS[this["variant"]]
         x, y = this["bytes"] / 1e6, found["ratio"]["median"]
-        axes.plot(x, y, _MARKS[this["variant"]], color=colours[this["model"]], markersize=8)
-        text = " ".join(_names(results, row))
-        axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+        axes.plot(x, y, marks[way], color=colour, markersize=9, markeredgecolor="white")
+    styles = [("o", colour) for colour in colours.values()] + [(mark, QUIET) for mark in marks.values()]
+    handles = [axes.plot([], [], mark, color=colour, markersize=7)[0] for mark, colour in styles]
+    figure.legend(handles, [*colours, *marks], loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, high * (high / low) ** 0.35)  # room for the names
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")

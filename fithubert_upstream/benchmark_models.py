@@ -1,7 +1,6 @@
 """The models that `fithubert benchmark inference` measures side by side, and the ways in which each can run."""
 
 import importlib
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,12 +165,3 @@ def _onnx_forward(path: Path) -> Forward:
         return torch.from_numpy(session.run(["last_hidden_state"], inputs)[0])
 
     return forward
-
-
-def bf16_is_native(device: torch.device) -> bool:
-    """Whether the processor has units for products of bfloat16; without them they are emulated, and slow."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -4,6 +4,7 @@ B batch, T samples, L frames, C and D channels, K taps. Everything is laid out (
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,9 @@ class ConvFeatureExtractor(Folding):
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight)
 
-    def fold(self) -> list[list[Tensor]]:
-        """The taps of every convolution but the first."""
-        return [split_taps(conv.weight, conv.stride[0]) for conv in list(self.convs)[1:]]
+    def fold(self) -> list["Taps"]:
+        """Those of every convolution but the first."""
+        return [Taps.of(conv.weight, conv.stride[0]) for conv in list(self.convs)[1:]]
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
         """(B, T) float -> (B, L, C). No later convolution pads, so a valid frame never sees a padded sample.
@@ -58,13 +59,32 @@ class ConvFeatureExtractor(Folding):
             y[:, start:end] = self.convolve(block, mean, kernel, taps)
         return y
 
-    def convolve(self, waveforms: Tensor, mean: Tensor, kernel: Tensor, taps: list[list[Tensor]]) -> Tensor:
+    def convolve(self, waveforms: Tensor, mean: Tensor, kernel: Tensor, taps: list["Taps"]) -> Tensor:
         """(B, T) -> (B, L, C): all the convolutions, with what `norm_into_kernel` and `fold` gave."""
         first, *later = self.convs
         x = gelu(normed_conv(waveforms, mean, kernel, first.stride[0], self.norm.bias))
         for conv, weights in zip(later, taps, strict=True):
-            x = gelu(frame_conv(x, weights, conv.stride[0]))
+            if weights.pairs is None or torch.is_grad_enabled() or x.dtype != torch.float32 or len(x) > 1:
+                x = gelu(frame_conv(x, weights.split, conv.stride[0]))
+            else:
+                x = gelu(frame_conv_in_pairs(x, weights.pairs))
         return x
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A convolution's weights as matrices: `split` for `frame_conv`, `pairs` for `frame_conv_in_pairs` where that is
+    the faster one."""
+
+    split: list[Tensor]
+    pairs: tuple[Tensor, Tensor, Tensor, Tensor] | None
+
+    @classmethod
+    def of(cls, weight: Tensor, stride: int) -> "Taps":
+        """weight (D, C, K)"""
+        on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
+        pairs = pair_taps(weight) if on_cpu and stride == 2 and weight.size(2) == 3 else None
+        return cls(split_taps(weight, stride), pairs)
 
 
 def norm_into_kernel(
@@ -132,6 +152,38 @@ def frame_conv(x: Tensor, taps: Sequence[Tensor], stride: int) -> Tensor:
             y.addmm_(rows, tap)
         place += width
     return y.view(batch, frames, -1)
+
+
+def pair_taps(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(D, C, 3) -> what `frame_conv_in_pairs` takes, each (C, D)."""
+    first, middle, last = weight.permute(2, 1, 0)
+    return first.contiguous(), middle.contiguous(), -last, first + last
+
+
+def frame_conv_in_pairs(x: Tensor, taps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    """A convolution of 3 taps with stride 2 by five products for two frames of output instead of six.
+
+    Frame n is e_n f + o_n m + e_(n+1) l, with e the even and o the odd frames of x, and taps f, m, l. Of two frames
+    side by side, e_0 f + e_1 l = (e_0 - e_1) f + e_1 (f + l) and e_1 f + e_2 l = e_1 (f + l) - (e_1 - e_2) l
+    share a product (Winograd's F(2, 2)).
+
+    x (1, L, C) -> (1, (L - 3) // 2 + 1, D). Not differentiable.
+    """
+    first, middle, minus_last, both = taps
+    x = x.squeeze(0)
+    frames = (len(x) - 3) // 2 + 1
+    paired = frames - frames % 2
+    even, odd = x[0::2][: frames + 1], x[1::2][:frames]
+    shared = even[1:paired:2] @ both  # (frames // 2, D)
+    y = x.new_empty(frames, middle.size(1))
+    y[:paired].unflatten(0, (-1, 2)).copy_(shared[:, None])
+    if frames > paired:
+        y[-1] = even[-2] @ first - even[-1] @ minus_last
+    y.addmm_(odd, middle)
+    differences = even[:paired] - even[1 : paired + 1]
+    y[0:paired:2].addmm_(differences[0::2], first)
+    y[1:paired:2].addmm_(differences[1::2], minus_last)
+    return y[None]
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -29,8 +29,12 @@ def fithubert_local(ckpt, model_config=None, **kwargs):
     But for an .onnx, `precision="bf16"`, `compile=True` and `chunk_seconds=30` say how it runs (`UpstreamExpert`).
     """
     if str(ckpt).endswith(".onnx"):
+        from .errors import FitHubertError
         from .onnx_expert import OnnxExpert
 
+        unfit = [name for name in ("precision", "compile", "chunk_seconds") if kwargs.get(name)]
+        if unfit:
+            raise FitHubertError(f"{ckpt}: expected no {' or '.join(unfit)}, which an ONNX file has settled already")
         return OnnxExpert(ckpt, **kwargs)
     from .expert import UpstreamExpert
 

@@ -1,11 +1,15 @@
 """How a student is run: its precision, compiled or not, long recordings in windows."""
 
+import logging
 import os
+import platform
 
 import torch
 
 from .errors import FitHubertError
 from .model import FitHubert
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 INFERENCE_VARIABLES = ("FITHUBERT_PRECISION", "FITHUBERT_COMPILE", "FITHUBERT_CHUNK_SECONDS")
@@ -15,6 +19,7 @@ def prepare(model: FitHubert, precision: str = "fp32", compile: bool = False) ->
     """The model in eval mode, with weights in that precision; `compile`: its layers by `torch.compile`, in place.
 
     Norms of waveforms stay in fp32 in every precision. What is compiled is compiled at the first call, for a minute.
+    Where neither the processor nor a GPU has units for bf16, a warning says so: it is emulated there, and slow.
 
     Raises
     ------
@@ -23,13 +28,24 @@ def prepare(model: FitHubert, precision: str = "fp32", compile: bool = False) ->
     """
     if precision not in PRECISIONS:
         raise FitHubertError(f"expected precision {' or '.join(PRECISIONS)}, found {precision!r}")
+    if precision == "bf16" and not bf16_is_native("cuda" if torch.cuda.is_available() else "cpu"):
+        log.warning("bf16: this machine has no units for it; it is emulated and many times slower than fp32")
     model = model.eval().to(PRECISIONS[precision])
     if compile:
         extractor = model.feature_extractor
-        extractor.convolve = torch.compile(extractor.convolve)
+        extractor.convolve = torch.compile(extractor.convolve, dynamic=True)
         for layer in model.layers:
             layer.compile(dynamic=True)
     return model
+
+
+def bf16_is_native(device: str) -> bool:
+    """Whether a "cpu" or "cuda" here has units for products of bfloat16; without them they are emulated, and slow."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def from_environment(

@@ -5,9 +5,12 @@ from fithubert_upstream import feature_extractor
 from fithubert_upstream.config import FITHUBERT_CONV_LAYERS
 from fithubert_upstream.feature_extractor import (
     ConvFeatureExtractor,
+    Taps,
     frame_conv,
+    frame_conv_in_pairs,
     norm_into_kernel,
     normed_conv,
+    pair_taps,
     split_taps,
 )
 from fithubert_upstream.lengths import conv_frames
@@ -40,6 +43,18 @@ def test_frame_conv_is_conv1d():
             torch.testing.assert_close(frame_conv(x, taps, stride), expected)
             with torch.no_grad():
                 torch.testing.assert_close(frame_conv(x, taps, stride), expected)
+
+
+@torch.no_grad()
+def test_frame_conv_in_pairs_is_conv1d():
+    conv = nn.Conv1d(4, 6, 3, 2, bias=False)
+    taps = pair_taps(conv.weight)
+    for frames in range(3, 13):
+        x = torch.randn(1, frames, 4)
+        expected = conv(x.transpose(1, 2)).transpose(1, 2)
+        torch.testing.assert_close(frame_conv_in_pairs(x, taps), expected)
+    assert Taps.of(conv.weight, 2).pairs is not None and Taps.of(conv.weight.bfloat16(), 2).pairs is None
+    assert Taps.of(conv.weight, 1).pairs is None and Taps.of(torch.randn(6, 4, 2), 2).pairs is None
 
 
 def test_blocks_change_nothing(monkeypatch):

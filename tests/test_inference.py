@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from fithubert_upstream import inference
 from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
@@ -34,6 +35,15 @@ def test_bf16_keeps_the_direction_of_every_frame(real_speech):
             valid = a.norm(dim=-1) > 0
             assert torch.equal(valid, b.norm(dim=-1) > 0)
             assert torch.cosine_similarity(a[valid], b[valid], dim=-1).min() > 0.999
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_emulated_bf16_is_warned_of(monkeypatch, caplog, native):
+    monkeypatch.setattr(inference, "bf16_is_native", lambda device: native)
+    prepare(FitHubert(SMALL), "fp32")
+    assert not caplog.messages
+    prepare(FitHubert(SMALL), "bf16")
+    assert [m for m in caplog.messages if "emulated" in m] == caplog.messages and bool(caplog.messages) is not native
 
 
 def test_bf16_is_not_for_training(ckpt):

@@ -15,6 +15,7 @@ from fithubert_upstream import export as export_module
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.export import export
+from fithubert_upstream.hubconf import fithubert_local
 from fithubert_upstream.onnx_expert import OnnxExpert
 
 from .conftest import REPO
@@ -130,3 +131,9 @@ def test_the_example_needs_no_torch(folder, tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.splitlines() == ["(1, 49, 24) features, 49 frames, from 16000 Hz", "False"]
+
+
+def test_what_an_onnx_file_has_settled_is_refused(folder):
+    assert isinstance(fithubert_local(str(folder / "student.onnx"), precision=None, compile=False), OnnxExpert)
+    with pytest.raises(FitHubertError, match="expected no precision or chunk_seconds, which an ONNX file has settled"):
+        fithubert_local(folder / "student.onnx", precision="bf16", chunk_seconds=30)

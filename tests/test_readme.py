@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fithubert_upstream import benchmark, joint_report, run_downstream, run_pretrain, train, train_config
+from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.cli import JOBS
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, FitHubertConfig, find_config
 from fithubert_upstream.demo import build_parser as demo_parser
@@ -24,7 +25,8 @@ from .tiny import STUDENT
 README = (REPO / "README.md").read_text()
 DISTILLATION = (REPO / "docs" / "distillation.md").read_text()
 JOINT = (REPO / "docs" / "joint.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README + DISTILLATION + JOINT, flags=re.M | re.S)
+INFERENCE = (REPO / "docs" / "inference.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README + DISTILLATION + JOINT + INFERENCE, flags=re.M | re.S)
 COMMANDS = [
     shlex.split(line, comments=True) for kind, block in BLOCKS if not kind for line in block.splitlines() if line
 ]
@@ -33,12 +35,12 @@ COMMANDS = [
 def test_make_targets_are_there():
     makefile = (REPO / "Makefile").read_text()
     targets = [words[1] for words in COMMANDS if words[0] == "make"]
-    assert targets == ["demo", "test"] and all(f"\n{target}: " in makefile for target in targets)
+    assert targets == ["demo", "test", "bench"] and all(f"\n{target}: " in makefile for target in targets)
     assert "make test" in (REPO / ".ci" / "run").read_text()
 
 
 def test_python_block_runs_as_written(tmp_path):
-    code, _ = [block for kind, block in BLOCKS if kind == "python"]
+    code, _, _ = [block for kind, block in BLOCKS if kind == "python"]
     code = code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},")
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     said = re.search(r"# (\(.*?\))", code)[1]
@@ -50,10 +52,19 @@ def test_python_block_of_the_joint_model(tmp_path, monkeypatch, capsys):
     config = JointModelConfig(student.config, classes=("yes", "no"), embedding_dim=8)
     save_joint(JointModel(config), tmp_path / "joint.safetensors")
     monkeypatch.chdir(tmp_path)
-    _, code = [block for kind, block in BLOCKS if kind == "python"]
+    _, code, _ = [block for kind, block in BLOCKS if kind == "python"]
     names = {"waveform": torch.randn(16000)}
     exec(code, names)
     assert set(names["answer"]) == {"keyword", "confidence", "embedding"}
+
+
+def test_python_block_of_inference(tmp_path, monkeypatch):
+    save_checkpoint(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
+    monkeypatch.chdir(tmp_path)
+    _, _, code = [block for kind, block in BLOCKS if kind == "python"]
+    names = {"torch": torch}
+    exec(code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},"), names)
+    assert names["upstream"].precision == "bf16"
 
 
 @pytest.fixture
@@ -83,7 +94,7 @@ def test_command_lines_parse_and_name_packaged_files(words, corpora):
         args = joint_report.build_parser().parse_args(argv)
         assert all(map(parse_upstream, args.upstream)) and all(map(joint_report.parse_override, args.override))
     else:
-        assert job in ("convert", "export-joint", "listen")  # run in tests of their own
+        assert job in ("convert", "export", "export-joint", "listen")  # run in tests of their own
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "torchrun"], ids=" ".join)
