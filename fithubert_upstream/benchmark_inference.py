@@ -387,20 +387,10 @@ def memory_here(row: Row, batch: int, device: torch.device, folder: Path, thread
     torch.set_num_threads(threads)
     import_code(row.model, row.variant)
     inputs = [*lengths_alone([MEMORY_SECONDS], device), mixed_lengths(batch, MIXED, device)[0]]
-    before = highest_memory(device)
+    before = peak_memory(device)
     forward = build(row.model, row.variant, device, folder)
     found = {}
     for work in inputs:
         work.run(forward)
-        found[work.name] = 1024 * (highest_memory(device) - before)
+        found[work.name] = 1024 * (peak_memory(device) - before)
     return found
-
-
-def highest_memory(device: torch.device) -> float:
-    """GiB as `peak_memory` tells them, but for Linux's habit to count in what the parent process held."""
-    status = Path("/proc/self/status")
-    if device.type != "cuda" and status.is_file():
-        kib = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        if kib:
-            return int(kib[0]) / 2**20
-    return peak_memory(device)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from . import assets
 from .checkpoint import load_fithubert
@@ -93,10 +94,14 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
     """
     require("onnx", "onnxscript", "onnxruntime")
     try:
-        with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary, tqdm(total=2 + int8, desc="trace", unit="step", leave=False) as bar:
             graph = trace(model)
+            bar.update()
             if int8:
+                bar.set_description("quantize")
                 graph = quantize(graph)
+                bar.update()
+            bar.set_description("run")
             metadata = {
                 "format": FORMAT,
                 "version": "1",

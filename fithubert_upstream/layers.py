@@ -138,7 +138,7 @@ class HintHead(Folding):
         if self.training or torch.is_grad_enabled() or isinstance(self.upsample, nn.Identity):
             return self.linear(self.upsample(x))
         weight, bias = self.folded()
-        return (x @ weight).view(len(x), -1, len(bias)).add_(bias)
+        return (x @ weight).view(x.size(0), -1, bias.size(0)).add_(bias)  # (B, M, r head_dim) -> (B, r M, head_dim)
 
 
 class PredictionHead(nn.Module):

@@ -79,7 +79,12 @@ def peak_memory(device: torch.device) -> float:
     """GiB that this process held at most: of the GPU's memory where it used one, else of the machine's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kB on Linux
+    status = Path("/proc/self/status")
+    if status.is_file():  # on Linux, whose ru_maxrss counts in what the parent process held
+        kib = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        if kib:
+            return int(kib[0]) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
