@@ -1,6 +1,5 @@
 """Recordings of many minutes: the transformer on windows, one after the other."""
 
-import torch
 from torch import Tensor
 
 from .errors import FitHubertError
@@ -30,10 +29,15 @@ def encode_windows(model: FitHubert, waveforms: Tensor, chunk_seconds: float) ->
     size = round(chunk_seconds * SAMPLE_RATE) // (FRAME_RATE * rate) * rate  # frames, whole reduced ones
     context = CONTEXT // rate * rate
     x, frames, _ = model.extract(waveforms)
-    parts = []
-    for start in range(0, x.size(1) // rate * rate, size):
+    reduced = x.size(1) // rate
+    layers: list[Tensor] = []
+    for start in range(0, reduced * rate, size):
         begin = max(0, start - context)
         hidden, _ = model.transform(x[:, begin : start + size + context])
-        first = (start - begin) // rate
-        parts.append([layer[:, first : first + size // rate] for layer in hidden])
-    return [torch.cat(layers, dim=1) for layers in zip(*parts, strict=True)], frames // rate
+        if not layers:
+            layers = [layer.new_empty(len(x), reduced, layer.size(2)) for layer in hidden]
+        here, inside = start // rate, (start - begin) // rate
+        for whole, layer in zip(layers, hidden, strict=True):
+            count = min(size // rate, reduced - here)
+            whole[:, here : here + count] = layer[:, inside : inside + count]
+    return layers, frames // rate
