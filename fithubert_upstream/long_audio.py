@@ -13,8 +13,8 @@ def encode_windows(model: FitHubert, waveforms: Tensor, chunk_seconds: float) ->
     """`FitHubert.encode` of waveforms of one length, `chunk_seconds` at a time.
 
     The convolutions, and the statistics of the norm among them, see the whole recording; the positional convolution
-    and attention see 4 s on either side of a window, which is what makes a difference to `encode`. Time and memory
-    grow with the length, and no longer with its square.
+    and attention see 4 s on either side of a window, which is what makes a difference to `encode`. Time then
+    grows with the length, and no longer with its square.
 
     waveforms : (B, T) float, 16 kHz.
 
