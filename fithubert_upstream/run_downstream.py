@@ -94,6 +94,7 @@ def main(argv: list[str]) -> dict[str, float]:
         if device == "cpu":
             stack.enter_context(s3prl_compat.without_cuda())
         stack.enter_context(s3prl_compat.atomic_torch_save())
+        stack.enter_context(s3prl_compat.layer_in_range())
         scalars = stack.enter_context(s3prl_compat.recorded_scalars())
         run_downstream.main()
     return scalars

@@ -126,6 +126,11 @@ def test_a_missing_checkpoint_is_told(corpus, tmp_path):
     assert "found dev-best.ckpt" in fails("-e", "old")
 
 
+def test_a_layer_out_of_range_is_told(corpus):
+    message = fails("-u", "fithubert_mini", "-l", "99")
+    assert "-l 99" in message and "hidden_states, 0 to 5," in message
+
+
 def test_words_outside_the_lexicon_name_the_flag(corpus):
     with pytest.raises(FitHubertError, match="ZYZZYVAXY.*--skip-oov"):
         main([flag for flag in TRAIN if flag != "--skip-oov"] + ["-p", "exp"])
