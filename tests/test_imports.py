@@ -16,7 +16,7 @@ LAYERS = {
     "silence": {"lengths"},
     "sox_effects": {"errors"},
     "torchaudio_compat": {"sox_effects"},
-    "s3prl_compat": {"torchaudio_compat"},
+    "s3prl_compat": {"errors", "torchaudio_compat"},
     "config": {"errors", "lengths"},
     "folding": set(),
     "feature_extractor": {"folding", "lengths"},
