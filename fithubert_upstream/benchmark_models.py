@@ -153,12 +153,10 @@ def onnx_file(name: str, variant: str, folder: Path) -> Path:
 
 
 def _onnx_forward(path: Path) -> Forward:
-    """onnxruntime on as many threads as PyTorch has."""
-    import onnxruntime
+    """onnxruntime as users get it."""
+    from .export import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
 
     def forward(waveforms: Tensor, lengths: Tensor) -> Tensor:
         inputs = {"waveforms": waveforms.numpy(), "lengths": lengths.numpy()}

@@ -28,7 +28,7 @@ def convert(argv: list[str]) -> None:
 
     model = load_fithubert(args.ckpt, args.model_config)
     if args.last_head:
-        model.keep_heads(model.config.head_layers[-1:])
+        model = model.keep_heads(model.config.head_layers[-1:])
     if args.half:
         model.half()
     save_checkpoint(model, args.output)

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .checkpoint import load_fithubert
 from .errors import FitHubertError
-from .inference import from_environment, prepare
+from .inference import compile_layers, from_environment, prepare
 from .lengths import FRAME_RATE, SAMPLE_RATE, valid_mask
 from .long_audio import encode_windows
 
@@ -40,6 +40,11 @@ class UpstreamExpert(UpstreamBase):
         super().__init__(**kwargs)
         self.precision, self.compiled, self.chunk_seconds = from_environment(precision, compile, chunk_seconds)
         self.model = prepare(load_fithubert(ckpt, model_config), self.precision, self.compiled)
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if self.compiled:  # torch leaves compiled code out of copies and pickles
+            compile_layers(self.model)
 
     def extra_repr(self) -> str:
         """What features depend on beside the weights; the feature cache asks for it."""
@@ -84,7 +89,8 @@ class UpstreamExpert(UpstreamBase):
         There a padded batch saves nothing (alone, the paper's student takes 0.6 to 1 of a batch's time),
         and a feature is the same to the last bit whatever it is batched with.
         """
-        return next(self.model.parameters()).device.type == "cpu" and not torch.is_grad_enabled()
+        # by a weight's name: a replica of nn.DataParallel has no parameters()
+        return self.model.feature_projection.weight.device.type == "cpu" and not torch.is_grad_enabled()
 
     def _long(self, waveforms: Tensor) -> bool:
         return 0 < self.chunk_seconds * SAMPLE_RATE < waveforms.size(1)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import assets
 from .checkpoint import load_fithubert
 from .errors import FitHubertError
-from .feature_extractor import norm_into_kernel, normed_conv
+from .feature_extractor import limit_peaks, norm_into_kernel, normed_conv
 from .files import atomic_path
 from .layers import FrameUpsample, HintHead, PredictionHead
 from .lengths import FRAME_RATE, SAMPLE_RATE, shortest_input, valid_mask
@@ -160,7 +160,7 @@ class TraceableFitHubert(nn.Module):
         rate = config.time_reduction
         reduced_size = size // (FRAME_RATE * rate) + 1  # M, enough for every frame
         padding = shortest_input(config.conv_layers, rate * reduced_size) - size
-        waveforms = F.pad(waveforms.masked_fill(~valid_mask(lengths, size), 0.0), (0, padding))
+        waveforms = F.pad(limit_peaks(waveforms.masked_fill(~valid_mask(lengths, size), 0.0)), (0, padding))
         # `conv_frames` in one step: the strides of all convolutions multiply to FRAME_RATE.
         frames = ((lengths - shortest_input(config.conv_layers)) // FRAME_RATE + 1).clamp(min=1)
         valid = frames.clamp(min=rate)
@@ -337,8 +337,8 @@ def _compare(model: FitHubert, path: Path, int8: bool) -> str:
     return f"largest difference to the student {difference:.1e}"
 
 
-def open_session(path: str | Path) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU with as many threads as PyTorch has."""
+def open_session(file: str | Path | bytes) -> Any:
+    """An `onnxruntime.InferenceSession` of a file or its content, on the CPU with as many threads as PyTorch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -346,7 +346,8 @@ def open_session(path: str | Path) -> Any:
     # Threads that wait for work by spinning take the cores from what PyTorch does next, and save onnxruntime nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    file = file if isinstance(file, bytes) else str(file)
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def run(session: Any, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor]:

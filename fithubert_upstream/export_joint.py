@@ -84,7 +84,7 @@ def joint_from_states(path: str | Path, upstream_ckpt: str | Path | None = None)
     feature, layer = _feature(args, student)
     if feature != "projected_states":
         used = student.config.head_layers[-1:] if feature == "last_hidden_state" else ()
-        student.keep_heads(used)
+        student = student.keep_heads(used)
 
     heads = {name: tensor for name, tensor in states["Downstream"].items() if name.startswith(("ks_head.", "sv_head."))}
     embedding = heads.get("sv_head.weight")

@@ -77,7 +77,8 @@ class CachedUpstream(nn.Module):
         FitHubertError
             The folder cannot be written to.
         """
-        if self.upstream.training or torch.is_grad_enabled():
+        is_replica = getattr(self, "_is_replica", False)  # of nn.DataParallel, which has no weights to go by
+        if self.upstream.training or torch.is_grad_enabled() or is_replica:
             return self.upstream(wavs)
         groups = [[wav] for wav in wavs] if is_utterance_wise(self.upstream) else [wavs]
         folder = self._folder(wavs[0].device)

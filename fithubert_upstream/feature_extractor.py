@@ -3,8 +3,9 @@
 B batch, T samples, L frames, C and D channels, K taps. Everything is laid out (B, L, D).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from .lengths import FRAME_RATE, ConvLayers, conv_frames, shortest_input, valid_
 # Frames of 20 ms that are computed at a time where no gradient is wanted: what lies between the layers, up to 64 KB a
 # frame, then stays in a CPU's cache, and memory does not grow with the waveform's length.
 BLOCK = 250
+# The loudest sample that reaches the first norm: that of 16-bit integers taken for floats. It is far above what the
+# norm's eps can be felt at, and below the end of float16.
+LOUDEST = 32768.0
 
 
 class ConvFeatureExtractor(Folding):
@@ -31,6 +35,7 @@ class ConvFeatureExtractor(Folding):
             for i, (dim, kernel, stride) in enumerate(conv_layers)
         )
         self.norm = nn.GroupNorm(channels[1], channels[1])
+        self.compiled = False  # whether `convolve` runs through torch.compile; a copy keeps it
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight)
 
@@ -45,18 +50,20 @@ class ConvFeatureExtractor(Folding):
         """
         if lengths is not None:
             lengths = conv_frames(lengths, self.conv_layers[:1])
+        waveforms = limit_peaks(waveforms)
+        convolve = partial(compiled_convolve() if self.compiled else ConvFeatureExtractor.convolve, self)
         first = self.convs[0]
         mean, kernel = norm_into_kernel(waveforms, first.weight, first.stride[0], self.norm, lengths)
         taps = self.folded()
         frames = conv_frames(waveforms.size(1), self.conv_layers)
         if torch.is_grad_enabled() or frames <= BLOCK:
-            return self.convolve(waveforms, mean, kernel, taps)
+            return convolve(waveforms, mean, kernel, taps)
         y = waveforms.new_empty(len(waveforms), frames, self.conv_layers[-1][0], dtype=first.weight.dtype)
         for start in range(0, frames, BLOCK):
             end = min(start + BLOCK, frames)
             samples = shortest_input(self.conv_layers, end - start)
             block = waveforms[:, start * FRAME_RATE : start * FRAME_RATE + samples]
-            y[:, start:end] = self.convolve(block, mean, kernel, taps)
+            y[:, start:end] = convolve(block, mean, kernel, taps)
         return y
 
     def convolve(self, waveforms: Tensor, mean: Tensor, kernel: Tensor, taps: list["Taps"]) -> Tensor:
@@ -69,6 +76,21 @@ class ConvFeatureExtractor(Folding):
             else:
                 x = gelu(frame_conv_in_pairs(x, weights.pairs))
         return x
+
+
+@cache
+def compiled_convolve() -> Callable[..., Tensor]:
+    """`ConvFeatureExtractor.convolve` through torch.compile, the same for every extractor: nothing is bound to one."""
+    return torch.compile(ConvFeatureExtractor.convolve, dynamic=True)
+
+
+def limit_peaks(waveforms: Tensor) -> Tensor:
+    """(B, T) -> (B, T): what is louder than `LOUDEST` is scaled down to it, everything else keeps its bits.
+
+    The first norm makes features independent of the scale, but squares samples, which float32 has an end for.
+    """
+    peaks = waveforms.float().abs().amax(1, keepdim=True)  # (B, 1)
+    return waveforms * (LOUDEST / peaks.clamp(min=LOUDEST)).to(waveforms.dtype)
 
 
 @dataclass(frozen=True)

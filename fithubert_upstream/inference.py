@@ -32,11 +32,15 @@ def prepare(model: FitHubert, precision: str = "fp32", compile: bool = False) ->
         log.warning("bf16: this machine has no units for it; it is emulated and many times slower than fp32")
     model = model.eval().to(PRECISIONS[precision])
     if compile:
-        extractor = model.feature_extractor
-        extractor.convolve = torch.compile(extractor.convolve, dynamic=True)
-        for layer in model.layers:
-            layer.compile(dynamic=True)
+        compile_layers(model)
     return model
+
+
+def compile_layers(model: FitHubert) -> None:
+    """Let the convolutions and the transformer layers run through torch.compile, in place."""
+    model.feature_extractor.compiled = True
+    for layer in model.layers:
+        layer.compile(dynamic=True)
 
 
 def bf16_is_native(device: str) -> bool:

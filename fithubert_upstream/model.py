@@ -1,11 +1,13 @@
 """FitHuBERT, the student: (waveforms, lengths) -> (layers, lengths)."""
 
+from dataclasses import replace
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from .config import FitHubertConfig
+from .errors import FitHubertError
 from .feature_extractor import ConvFeatureExtractor
 from .layers import (
     Dropout,
@@ -150,12 +152,26 @@ class FitHubert(nn.Module):
         return fit_frames(hidden.repeat_interleave(rate, dim=1), rate * reduced, frames)
 
     def keep_heads(self, layers: tuple[int, ...]) -> "FitHubert":
-        """Drop the prediction heads of all other layers; `(num_layers,)` leaves what the paper counts."""
-        config = self.config.to_dict() | {"head_layers": list(layers)}
-        for layer in set(self.config.head_layers) - set(layers):
-            del self.heads[str(layer)]
-        self.config = FitHubertConfig.from_dict(config)
-        return self
+        """A model that shares this one's weights but has the heads of `layers` only; this one stays as it is.
+
+        `(num_layers,)` leaves what the paper counts.
+
+        Raises
+        ------
+        FitHubertError
+            A layer has no head in this model.
+        """
+        missing = sorted(set(layers) - set(self.config.head_layers))
+        if missing:
+            raise FitHubertError(
+                f"expected heads among those of layers {', '.join(map(str, self.config.head_layers)) or 'none'}, "
+                f"found {', '.join(map(str, missing))}"
+            )
+        with torch.device("meta"):
+            model = FitHubert(replace(self.config, head_layers=tuple(layers)))
+        weights = self.state_dict()
+        model.load_state_dict({name: weights[name] for name in model.state_dict()}, assign=True)
+        return model.train(self.training)
 
 
 def fit_frames(x: Tensor, valid: Tensor, frames: Tensor) -> Tensor:

@@ -36,8 +36,9 @@ class OnnxExpert(UpstreamBase):
         require("onnxruntime")
         path = Path(ckpt)
         check_file(path)
+        self.content = path.read_bytes()  # what a copy or a pickle is made of: a session cannot be copied
         try:
-            self.session = open_session(path)
+            self.session = open_session(self.content)
         except Exception as error:  # onnxruntime has a class of its own for each kind of damage, below no common one
             raise FitHubertError(
                 f"{path}: expected an .onnx file of `fithubert export`, found a damaged file or another format "
@@ -48,8 +49,15 @@ class OnnxExpert(UpstreamBase):
             raise FitHubertError(f"{path}: an ONNX file, but not one of `fithubert export` (no config in its metadata)")
         self.config = FitHubertConfig.from_json(metadata["config"], str(path))
         self.precision = metadata["precision"]
-        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.digest = hashlib.sha256(self.content).hexdigest()
         self.eval()
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "session"}
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self.session = open_session(self.content)
 
     def extra_repr(self) -> str:
         """What features depend on; the feature cache asks for it."""

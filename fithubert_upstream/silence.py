@@ -14,6 +14,6 @@ def trim_silence(waveform: Tensor, decibels: float) -> Tensor:
     if not decibels or len(waveform) < 2 * size:
         return waveform
     blocks = waveform[: len(waveform) // size * size].view(-1, size)
-    energy = blocks.square().mean(1)
+    energy = blocks.double().square().mean(1)  # float32 overflows on what no microphone gives
     loud = (energy >= energy.max() * 10 ** (-decibels / 10)).nonzero()
     return waveform[max(0, int(loud[0]) - 5) * size : (int(loud[-1]) + 6) * size]

@@ -26,8 +26,9 @@ def test_exact_parameter_counts():
     model = FitHubert()
     assert count(model) == 31_168_352
     assert count(model.feature_extractor) == 2_000_384
-    assert count(model.keep_heads((12,))) == 22_030_784
-    assert model.config.head_layers == (12,)
+    kept = model.keep_heads((12,))
+    assert count(kept) == 22_030_784 and kept.config.head_layers == (12,)
+    assert count(model) == 31_168_352 and model.config.head_layers == tuple(range(1, 13))
     assert count(FitHubert(FitHubertConfig(head_layers=(12,)))) == 22_030_784
 
 

@@ -1,6 +1,10 @@
 """The upstream on onnxruntime beside the student's own."""
 
+import copy
+import io
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 
@@ -55,6 +59,21 @@ def test_it_gives_what_the_student_gives(upstream, expected):
         torch.testing.assert_close(ours[key], theirs[key], atol=1e-4, rtol=0)
         assert upstream.get_downsample_rates(key) == expected.get_downsample_rates(key) == 320
     assert upstream.config == expected.model.config
+
+
+def test_copies_and_pickles_work_without_the_file(folder, tmp_path):
+    """A session cannot be copied: deepcopy and pickle failed."""
+    file = shutil.copy(folder / "student.onnx", tmp_path / "student.onnx")
+    upstream = OnnxExpert(file)
+    os.unlink(file)
+    wavs = [torch.randn(4000)]
+    parent = io.BytesIO()
+    torch.save(torch.nn.Sequential(upstream), parent)
+    parent.seek(0)
+    twins = [copy.deepcopy(upstream), pickle.loads(pickle.dumps(upstream)), torch.load(parent, weights_only=False)[0]]
+    for twin in [*twins, copy.deepcopy(twins[0])]:
+        assert torch.equal(twin(wavs)["last_hidden_state"], upstream(wavs)["last_hidden_state"])
+        assert twin.extra_repr() == upstream.extra_repr() and not twin.training
 
 
 @pytest.mark.parametrize("name", ["student.onnx", "int8.onnx"])
