@@ -1,12 +1,15 @@
 """`fithubert ...`: one job a sub-command; the work is done elsewhere."""
 
 import argparse
+import difflib
+import errno
 import logging
 import sys
 import traceback
 from collections.abc import Callable
 
 from .errors import FitHubertError
+from .streams import abandon_stdout, robust_streams
 
 
 def convert(argv: list[str]) -> None:
@@ -172,14 +175,42 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a job; 0 when done, 2 when what was asked for cannot be."""
+    """Run a job.
+
+    Returns
+    -------
+    0 when done, 2 when what was asked for cannot be, 130 after Ctrl-C, 141 when nobody reads the output any more.
+    """
     argv = sys.argv[1:] if argv is None else argv
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    if not argv or argv[0] in ("-h", "--help"):
+    with robust_streams():
+        logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+        try:
+            try:
+                return _run(argv)
+            finally:
+                sys.stdout.flush()  # here, where a failure can still be told
+        except BrokenPipeError:  # as with `| head`
+            abandon_stdout()
+            return 141
+        except OSError as error:  # a file's error names the file and was told as a FitHubertError
+            if error.errno not in _STDOUT_FAILURES or error.filename is not None:
+                raise
+            abandon_stdout()
+            print(f"fithubert: cannot write to standard output: {error.strerror}", file=sys.stderr)
+            return 2
+
+
+_STDOUT_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
     if argv[0] not in JOBS:
-        print(f"fithubert: expected a job ({', '.join(JOBS)}), found {argv[0]!r}", file=sys.stderr)
+        near = difflib.get_close_matches(argv[0], JOBS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(JOBS)}"
+        print(f"fithubert: expected a job, found {argv[0]!r}; {hint}", file=sys.stderr)
         return 2
     try:
         JOBS[argv[0]][0](argv[1:])

@@ -13,16 +13,17 @@ def test_help_shows_every_job_with_an_example(capsys):
         assert job.__doc__ in text and example in text and example.startswith(f"fithubert {name}")
 
 
-@pytest.mark.parametrize("argv", [[], ["distill_everything"]])
+@pytest.mark.parametrize("argv", [[], ["xyzzy"]])
 def test_misuse_exits_with_2(argv, capsys):
     assert main(argv) == 2
     assert "demo" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("job", list(JOBS))
-def test_every_job_has_its_own_help(job, capsys):
+def test_every_job_has_its_own_help(job, flag, capsys):
     with pytest.raises(SystemExit) as caught:
-        main([job, "--help"])
+        main([job, flag])
     assert caught.value.code == 0
     assert "usage" in capsys.readouterr().out
 
