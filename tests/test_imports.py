@@ -23,7 +23,7 @@ LAYERS = {
     "layers": {"feature_extractor", "folding"},
     "losses": {"lengths"},
     "audio": {"audio_scan", "errors", "lengths"},
-    "model": {"config", "feature_extractor", "layers", "lengths"},
+    "model": {"config", "errors", "feature_extractor", "layers", "lengths"},
     "checkpoint": {"config", "errors", "files", "model"},
     "inference": {"errors", "model"},
     "long_audio": {"errors", "lengths", "model"},
@@ -105,7 +105,7 @@ def test_lower_modules_do_not_import_upwards():
 
 def test_nothing_imports_the_command_line():
     for path in PACKAGE.rglob("*.py"):
-        assert "cli" not in own_imports(path), path
+        assert path.name == "__main__.py" or "cli" not in own_imports(path), path
 
 
 def test_importing_the_package_is_light():
