@@ -39,9 +39,9 @@ from .benchmark_models import (
 from .benchmark_report import machine
 from .errors import FitHubertError
 from .files import atomic_path
-from .inference import bf16_is_native
 from .lengths import SAMPLE_RATE
 from .macs import count_macs, superb_macs, superb_samples
+from .precision import bf16_is_native
 from .train_log import peak_memory
 
 WARM_UP = 2  # passes of each model on each input that are not timed

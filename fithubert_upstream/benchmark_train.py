@@ -36,8 +36,9 @@ from .errors import FitHubertError
 from .files import atomic_path
 from .lengths import SAMPLE_RATE
 from .optimizer import OptimizerConfig
+from .precision import TRAINING_PRECISIONS, choose_precision
 from .train import Training, endless
-from .train_config import PRECISIONS, RunConfig, TrainConfig, TrainerConfig
+from .train_config import RunConfig, TrainConfig, TrainerConfig
 from .train_log import peak_memory
 
 STUDENTS = {"base": "fithubert.yaml", "mini": "fithubert_mini.yaml"}  # for a teacher of that size
@@ -66,7 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="FOLDER", help=f"of audio; default: noise of {LENGTHS}")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    parser.add_argument("--precision", choices=PRECISIONS, help="of ours; default: 32-true on cpu, bf16-mixed on cuda")
+    parser.add_argument("--precision", choices=TRAINING_PRECISIONS, default="auto", help="of ours (%(default)s)")
     parser.add_argument("--batch", type=int, help="utterances in a batch of ours; default: 3 on cpu, 24 on cuda")
     parser.add_argument("--rounds", type=int, help="default: 5 on cpu, 10 on cuda")
     parser.add_argument("--seed", type=int, default=1337)
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> dict:
             teacher=args.teacher,
             audio=args.data or str(folder / "noise"),
             device=device,
-            precision=args.precision or ("bf16-mixed" if on_cuda else "32-true"),
+            precision=choose_precision(args.precision, device)[0],
             batch=args.batch or (24 if on_cuda else 3),
             rounds=args.rounds or (10 if on_cuda else 5),
             seed=args.seed,

@@ -2,12 +2,12 @@
 
 import logging
 import os
-import platform
 
 import torch
 
 from .errors import FitHubertError
 from .model import FitHubert
+from .precision import bf16_is_native
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +41,6 @@ def compile_layers(model: FitHubert) -> None:
     model.feature_extractor.compiled = True
     for layer in model.layers:
         layer.compile(dynamic=True)
-
-
-def bf16_is_native(device: str) -> bool:
-    """Whether a "cpu" or "cuda" here has units for products of bfloat16; without them they are emulated, and slow."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def from_environment(

@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from .data import DataConfig, build_dataloader
 from .distillation import DistillationTask
 from .errors import FitHubertError
 from .files import atomic_path
+from .precision import choose_precision
 
 STATE_KEY = "FitHubert_State"
 
@@ -34,7 +36,10 @@ class UpstreamPretrainExpert(nn.Module):
             self.config = DistillationConfig.from_yaml(upstream_config)
         self.device = device
         self.data_seed = torch.initial_seed()
-        data = _read_datarc(datarc)
+        data, precision = _read_datarc(datarc)
+        self.precision, why = choose_precision(precision, torch.device(device).type)
+        if why:
+            print(f"[pretrain] {why}")
         self.task = DistillationTask.from_config(self.config)
         self.dataloader = build_dataloader(data, self.data_seed)
         self.parallel_task = nn.DataParallel(self.task) if multi_gpu else self.task
@@ -56,7 +61,10 @@ class UpstreamPretrainExpert(nn.Module):
             self.random_state = None
         waveforms, lengths = data
         records = defaultdict(list) if records is None else records
-        loss, errors = self.parallel_task(waveforms.to(self.device), lengths)
+        kind = torch.device(self.device).type
+        bf16 = self.precision == "bf16-mixed" and not torch.is_autocast_enabled(kind)  # not within the runner's fp16
+        with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
+            loss, errors = self.parallel_task(waveforms.to(self.device), lengths)
         loss, errors = loss.mean(), errors.view(-1, len(self.task.layers)).mean(0)
         records["loss"].append(loss.detach())
         records["layers"].append(errors)
@@ -97,17 +105,19 @@ class UpstreamPretrainExpert(nn.Module):
         self.random_state = state["random_state"]
 
 
-def _read_datarc(datarc: dict) -> DataConfig:
-    """The data config; adds the name under which s3prl's runner looks up the batch size, to print it."""
+def _read_datarc(datarc: dict) -> tuple[DataConfig, str]:
+    """The data config and the precision, which s3prl's runner hands on in no other place; adds the name under which
+    that looks up the batch size, to print it."""
     name = "train_batch_size"
-    data = from_dict(DataConfig, {key: datarc[key] for key in datarc if key != name}, "pretrain_expert.datarc")
+    own = {key: value for key, value in datarc.items() if key not in (name, "precision")}
+    data = from_dict(DataConfig, own, "pretrain_expert.datarc")
     size = data.batch_size or data.batch_seconds
     if datarc.setdefault(name, size) != size:
         raise FitHubertError(
             f"pretrain_expert.datarc: expected batch_size or batch_seconds only, found also {name} {datarc[name]} "
             f"beside {size}"
         )
-    return data
+    return data, str(datarc.get("precision", "auto"))
 
 
 def _get_random_state() -> dict:

@@ -9,6 +9,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from torch import distributed
 
+from .precision import choose_precision
+
 
 def build_fabric(precision: str) -> Fabric:
     """Fabric on the GPU where there is one, with as many processes as torchrun or srun started, else one."""
@@ -20,12 +22,10 @@ def build_fabric(precision: str) -> Fabric:
     elif SLURMEnvironment.detect():
         nodes = int(environment.get("SLURM_NNODES", 1))
         devices = int(environment["SLURM_NTASKS"]) // nodes
-    on_gpu = torch.cuda.is_available()
-    if precision == "16-mixed" and not on_gpu:
-        precision = "32-true"
-        if environment.get("RANK", "0") == "0":
-            print("precision 16-mixed needs a CUDA GPU; going on with 32-true", file=sys.stderr)
-    accelerator = "cuda" if on_gpu else "cpu"
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    precision, why = choose_precision(precision, accelerator)
+    if why and environment.get("RANK", "0") == "0":
+        print(why, file=sys.stderr)
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)
     fabric.launch()
     return fabric

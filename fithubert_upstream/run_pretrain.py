@@ -110,7 +110,19 @@ def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     check_runner_config(config)
     if args.device == "cpu":
         config["runner"]["fp16"] = False  # s3prl's fp16 is CUDA's
+    settle_precision(config)
     return args, config
+
+
+def settle_precision(config: dict) -> None:
+    """Where the runner's fp16 is on, it is the precision; else `pretrain_expert.datarc.precision` is, or auto."""
+    fp16, data = config["runner"].get("fp16", False), config["pretrain_expert"]["datarc"]
+    precision = data.setdefault("precision", "32-true" if fp16 else "auto")
+    if fp16 and precision != "32-true":
+        raise FitHubertError(
+            f"runner config: expected runner.fp16 or pretrain_expert.datarc.precision, found True and {precision}; "
+            "leave one out"
+        )
 
 
 def build_runner(args: argparse.Namespace, config: dict):

@@ -224,6 +224,7 @@ class Training:
                 CONFIG_KEY: self.task.student.config.to_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),  # the scaler of 16-mixed
+                "precision_name": self.fabric.strategy.precision.precision,
                 "step": self.step,
                 "batches": self.step * self.batches_an_update,
                 "batches_an_update": self.batches_an_update,
@@ -249,6 +250,11 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
+        then, now = state.get("precision_name"), self.fabric.strategy.precision.precision
+        if then not in (None, now):
+            self.fabric.print(
+                f"precision {now} from here, {then} before: the next steps are not those of an unbroken run"
+            )
         if state["pending"] is not None:
             self.pending = list(state["pending"].to(self.fabric.device))
         if len(state["random_states"]) == self.fabric.world_size:

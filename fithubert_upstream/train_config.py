@@ -13,8 +13,8 @@ from .config import DistillationConfig, expand_variables, find_config, from_dict
 from .data import DataConfig
 from .errors import FitHubertError
 from .optimizer import OptimizerConfig
+from .precision import TRAINING_PRECISIONS
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 # Where a resumed run may differ from what it was: how long it goes, and what suits the machine. That an
 # update is still made of as many batches is checked by itself.
 FREE_KEYS = ("train.trainer.steps", "train.trainer.epochs", "train.trainer.accumulate", "train.data.num_workers")
@@ -25,7 +25,8 @@ class TrainerConfig:
     """The `trainer` block: how long, how exact, how often.
 
     An update takes `accumulate` batches from each process. `steps` counts updates; where it is 0, `epochs` says how
-    many there are. `valid_every` counts updates, 0 stands for once an epoch; `patience` is how many validations without
+    many there are. `precision` auto is bf16-mixed where the machine has units for bfloat16, else 32-true.
+    `valid_every` counts updates, 0 stands for once an epoch; `patience` is how many validations without
     a better one end the run, 0 for none. `keep` is the number of full checkpoints: last.ckpt and step-N.ckpt of
     `keep - 1` earlier steps.
     """
@@ -33,7 +34,7 @@ class TrainerConfig:
     steps: int = 0
     epochs: int = 0
     accumulate: int = 1
-    precision: str = "32-true"
+    precision: str = "auto"
     clip: float = float("inf")  # of the gradient's norm
     valid_every: int = 0
     patience: int = 0
@@ -51,8 +52,8 @@ class TrainerConfig:
                 raise FitHubertError(f"expected {name} of at least 0, found {getattr(self, name)}")
         if not self.steps and not self.epochs:
             raise FitHubertError("expected steps or epochs of at least 1, found neither")
-        if self.precision not in PRECISIONS:
-            raise FitHubertError(f"expected precision {', '.join(PRECISIONS)}, found {self.precision}")
+        if self.precision not in TRAINING_PRECISIONS:
+            raise FitHubertError(f"expected precision {', '.join(TRAINING_PRECISIONS)}, found {self.precision}")
         if not self.clip > 0:
             raise FitHubertError(f"expected clip above 0 (.inf for none), found {self.clip}")
 

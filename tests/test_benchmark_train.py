@@ -124,7 +124,23 @@ def test_the_job_writes_table_picture_and_numbers(tmp_path, monkeypatch):
     for i in range(3):
         soundfile.write(noise / f"{i}.wav", 0.1 * torch.randn(8000 + 100 * i).numpy(), 16000)
     out = tmp_path / "out"
-    main(["train", "--teacher", "mini", "--data", str(noise), "--device", "cpu", "--rounds", "2", "-o", str(out)])
+    main(
+        [
+            "train",
+            "--teacher",
+            "mini",
+            "--data",
+            str(noise),
+            "--device",
+            "cpu",
+            "--precision",
+            "32-true",
+            "--rounds",
+            "2",
+            "-o",
+            str(out),
+        ]
+    )
     found = json.loads((out / "train.json").read_text())
     assert len(found["rounds"]) == 2
     assert found["loss_of_one_batch"]["ours"] == pytest.approx(found["loss_of_one_batch"]["plain"], abs=1e-5)

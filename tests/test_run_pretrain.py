@@ -8,8 +8,9 @@ import yaml
 
 from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import main as cli
+from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
-from fithubert_upstream.run_pretrain import latest_states, main, name_final_states
+from fithubert_upstream.run_pretrain import latest_states, main, name_final_states, settle_precision
 
 from .conftest import REPO
 from .tiny import TWO_LAYER, make_corpus, make_teacher, write_configs
@@ -72,6 +73,16 @@ def test_resuming_makes_the_very_steps_that_were_missed(world, unbroken, flag, t
         load_fithubert(unbroken / "student.safetensors"),
     )
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_the_precision_is_the_runners_or_auto():
+    for fp16, given, settled in ((True, None, "32-true"), (False, None, "auto"), (False, "bf16-mixed", "bf16-mixed")):
+        config = {"runner": {"fp16": fp16}, "pretrain_expert": {"datarc": {"precision": given} if given else {}}}
+        settle_precision(config)
+        assert config["pretrain_expert"]["datarc"]["precision"] == settled
+    config = {"runner": {"fp16": True}, "pretrain_expert": {"datarc": {"precision": "auto"}}}
+    with pytest.raises(FitHubertError, match="found True and auto; leave one out"):
+        settle_precision(config)
 
 
 def test_accumulation_resumes_too(world, tmp_path):

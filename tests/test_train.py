@@ -33,7 +33,7 @@ def flags(world, folder, *words: str, student: dict | None = None, **trainer) ->
     content = {"student": STUDENT | (student or {}), "teacher": {"model": str(world / "teacher")}}
     model.write_text(yaml.safe_dump(content))
     data = {"train": [str(world / "corpus" / "train")], "valid": [str(world / "corpus" / "train" / "0")]}
-    trainer = {"steps": 6, "log_every": 1, "save_every": 3, "valid_every": 3, **trainer}
+    trainer = {"steps": 6, "precision": "32-true", "log_every": 1, "save_every": 3, "valid_every": 3, **trainer}
     content = {"data": {**data, "batch_size": 2}, "optimizer": {"lr": 1e-3}, "trainer": trainer}
     recipe.write_text(yaml.safe_dump(content))
     return ["-g", str(model), "-c", str(recipe), "-p", str(folder), *words]
@@ -251,6 +251,18 @@ def test_a_row_half_done_at_a_break_is_made_whole(world, tmp_path):
     assert losses(broken) == losses(whole)
 
 
+def test_another_precision_on_resuming_is_told(world, tmp_path, capsys):
+    arguments = flags(world, tmp_path / "run", steps=3)
+    main([*arguments, "trainer.precision=auto"])
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    first = state["precision_name"]
+    other = {"bf16-mixed": "32-true", "32-true": "bf16-mixed"}[first]
+    torch.save(state | {"precision_name": other}, tmp_path / "run" / "last.ckpt")
+    capsys.readouterr()
+    main([*arguments, "trainer.precision=auto", "trainer.steps=4"])
+    assert f"precision {first} from here, {other} before" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_precisions_on_a_cpu(world, tmp_path, capsys, precision):
     main(flags(world, tmp_path / "run", f"trainer.precision={precision}", student=NO_DROPOUT, steps=3))
@@ -258,7 +270,7 @@ def test_precisions_on_a_cpu(world, tmp_path, capsys, precision):
     mixed, full = losses(tmp_path / "run"), losses(tmp_path / "full")
     error = capsys.readouterr().err
     if precision == "16-mixed" and not torch.cuda.is_available():
-        assert "16-mixed needs a CUDA GPU; going on with 32-true" in error
+        assert "precision 32-true: 16-mixed needs a CUDA GPU" in error
         assert mixed == full
     else:
         assert mixed != full

@@ -91,7 +91,7 @@ def test_a_variable_that_an_override_replaces_need_not_be_set(monkeypatch):
         ("trainer.steps=[", "not valid YAML"),
         ("trainer.steps=many", "steps: expected int, found 'many'"),
         ("trainer.epochs=0", "expected steps or epochs of at least 1"),
-        ("trainer.precision=8-bit", "expected precision 32-true"),
+        ("trainer.precision=8-bit", "expected precision auto, 32-true"),
         ("trainer.clip=0", "expected clip above 0"),
         ("trainer.accumulate=0", "expected accumulate of at least 1"),
         ("optimizer.betas=3", "betas of two numbers"),
