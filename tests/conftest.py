@@ -1,8 +1,9 @@
-"""What every test shares: no network, one seed, few threads, the real recordings where they lie."""
+"""What every test shares: no network, one seed, one thread (OMP_NUM_THREADS says otherwise), the real recordings."""
 
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: threads that wait for each other take longer
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
