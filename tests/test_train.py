@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ import yaml
 
 from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import main as cli
-from fithubert_upstream.train import main
+from fithubert_upstream.train import Training, main
 from fithubert_upstream.train_log import read_losses
 
 from .conftest import REPO
@@ -48,23 +48,39 @@ def weights(folder) -> torch.Tensor:
     return torch.cat([p.flatten() for p in load_fithubert(folder / "student.safetensors").parameters()])
 
 
-def start(arguments: list[str], processes: int = 1) -> subprocess.Popen:
+# A run that sends a signal at a step, to itself or to the launcher above it.
+SCRIPT = """
+import os, sys
+from fithubert_upstream.cli import main
+from fithubert_upstream.train import Training
+
+step, number, launcher = map(int, sys.argv[1:4])
+update = Training.update
+
+def update_and_break(self, batches):
+    update(self, batches)
+    if self.step == step and self.fabric.is_global_zero:
+        os.kill(os.getppid() if launcher else os.getpid(), number)
+
+Training.update = update_and_break
+sys.exit(main(["distill", *sys.argv[4:]]))
+"""
+
+
+def break_off(script: Path, arguments: list[str], step: int, number: int, processes: int = 1) -> tuple[int, str]:
+    """The exit code and the messages of a run in processes of its own, which gets a signal after an update."""
+    script.write_text(SCRIPT)
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "fithubert_upstream.train", *arguments],
+    words = [str(step), str(int(number)), str(int(processes > 1))]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script), *words, *arguments],
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPO,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)},
+        timeout=120,
     )
-
-
-def wait_for_row(process: subprocess.Popen, folder, step: int) -> None:
-    deadline = time.monotonic() + 120
-    while not any(row["step"] >= step for row in losses(folder)):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    return done.returncode, done.stderr
 
 
 LONG = {"steps": 40, "save_every": 10, "valid_every": 20}
@@ -104,47 +120,48 @@ def test_what_a_run_leaves(unbroken):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(world, unbroken, tmp_path, number):
+def test_a_signal_saves_and_the_same_command_goes_on(world, unbroken, tmp_path, monkeypatch, capsys, number):
     """Dropout on, several epochs: what follows is the unbroken run to the last digit."""
-    folder = tmp_path / "run"
+    folder, update = tmp_path / "run", Training.update
+
+    def update_and_signal(self, batches):
+        update(self, batches)
+        if self.step == 7:
+            os.kill(os.getpid(), number)
+
     arguments = flags(world, folder, **LONG)
-    process = start(arguments)
-    wait_for_row(process, folder, 5)
-    process.send_signal(number)
-    message = process.communicate(timeout=60)[1].strip().splitlines()[-1]
-    assert process.returncode == 128 + number
-    step = torch.load(folder / "last.ckpt", weights_only=True)["step"]
-    assert 5 <= step < 40 and losses(folder)[-1]["step"] == step
-    assert message == f"saved at step {step}; the same command goes on from there"
+    monkeypatch.setattr(Training, "update", update_and_signal)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 128 + number
+    assert capsys.readouterr().err.splitlines()[-1] == "saved at step 7; the same command goes on from there"
+    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == losses(folder)[-1]["step"] == 7
     assert not (folder / "student.safetensors").exists()
+    monkeypatch.setattr(Training, "update", update)
     main(arguments)
     assert losses(folder) == losses(unbroken)
     assert torch.equal(weights(folder), weights(unbroken))
 
 
+@pytest.mark.slow
 def test_after_kill_9_it_goes_on_from_the_last_save(world, unbroken, tmp_path):
     folder = tmp_path / "run"
     arguments = flags(world, folder, **LONG)
-    process = start(arguments)
-    wait_for_row(process, folder, 13)
-    process.kill()
-    process.communicate()
-    step = torch.load(folder / "last.ckpt", weights_only=True)["step"]
-    assert step % 10 == 0 and losses(folder)[-1]["step"] >= 13
+    assert break_off(tmp_path / "break.py", arguments, 13, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 10
     main(arguments)
     assert losses(folder) == losses(unbroken)
     assert torch.equal(weights(folder), weights(unbroken))
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one(world, tmp_path):
     """The same batches an update, dropout off (its draws differ); broken off, and taken up again by one process."""
     one, two = tmp_path / "one", tmp_path / "two"
     settings = {"student": NO_DROPOUT, "steps": 40, "save_every": 100, "valid_every": 5, "clip": 0.5}
     main(flags(world, one, accumulate=2, **settings))
-    process = start(flags(world, two, accumulate=1, **settings), processes=2)
-    wait_for_row(process, two, 10)
-    process.terminate()  # torchrun passes it on
-    message = process.communicate(timeout=60)[1]
+    arguments = flags(world, two, accumulate=1, **settings)
+    message = break_off(tmp_path / "break.py", arguments, 10, signal.SIGTERM, processes=2)[1]  # torchrun passes it on
     state = torch.load(two / "last.ckpt", weights_only=True)
     assert f"saved at step {state['step']}; the same" in message
     assert 10 <= state["step"] < 40 and state["batches"] == 2 * state["step"] and len(state["random_states"]) == 2
