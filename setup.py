@@ -1,5 +1,6 @@
 """Packaging of fithubert_upstream; tool settings are in pyproject.toml."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -9,7 +10,7 @@ ONNX = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"]
 
 setup(
     name="fithubert-upstream",
-    version="0.1.0",
+    version=runpy.run_path(str(here / "fithubert_upstream" / "versions.py"))["VERSION"],
     description="FitHuBERT as an s3prl upstream: distil it, load it, evaluate it on SUPERB",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

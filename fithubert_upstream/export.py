@@ -7,7 +7,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from .files import atomic_path
 from .layers import FrameUpsample, HintHead, PredictionHead
 from .lengths import FRAME_RATE, SAMPLE_RATE, shortest_input, valid_mask
 from .model import FitHubert
+from .versions import VERSION
 
 FORMAT = "fithubert-onnx"
 OPSET = 20  # the first with GELU; onnxruntime 1.17 and later
@@ -108,7 +108,7 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
                 "config": model.config.to_json(),
                 "sample_rate": str(SAMPLE_RATE),
                 "frame_rate": str(FRAME_RATE),
-                "package_version": version("fithubert-upstream"),
+                "package_version": VERSION,
                 "precision": "int8" if int8 else "fp32",
             }
             for key, value in metadata.items():
