@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from . import assets
 from .checkpoint import load_fithubert
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 from .feature_extractor import norm_into_kernel, normed_conv
 from .files import atomic_path
 from .layers import FrameUpsample, HintHead, PredictionHead
@@ -90,9 +90,11 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
 
     Raises
     ------
-    FitHubertError : a package is missing, or the file's features are not the student's.
+    FitHubertError : the extra `onnx` is missing, or the file's features are not the student's.
     """
-    require("onnx", "onnxscript", "onnxruntime")
+    with from_extra("onnx", "an ONNX file"):
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            importlib.import_module(package)
     try:
         with atomic_path(path) as temporary, tqdm(total=2 + int8, desc="trace", unit="step", leave=False) as bar:
             graph = trace(model)
@@ -117,18 +119,6 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
             return _compare(model, temporary, int8)
     except OSError as error:
         raise FitHubertError(f"{path}: expected a file that can be written, found: {error}") from error
-
-
-def require(*packages: str) -> None:
-    """Raise FitHubertError unless these parts of the extra `onnx` can be imported."""
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise FitHubertError(
-                f"ONNX files need the package {package}, which is not installed ({error}); "
-                "pip install 'fithubert-upstream[onnx]'"
-            ) from error
 
 
 class TraceableFitHubert(nn.Module):

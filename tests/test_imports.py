@@ -56,7 +56,7 @@ LAYERS = {
     "optimizer": {"errors"},
     "stop_signal": set(),
     "benchmark_report": {"files"},
-    "processes": set(),
+    "processes": {"errors"},
     "train_log": {"files"},
     "train_state": {"errors", "files"},
     "train_config": {"config", "data", "errors", "optimizer"},
