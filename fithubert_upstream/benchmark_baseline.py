@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import FitHubertConfig
+from .errors import from_extra
 from .optimizer import OptimizerConfig, build_optimizer
 from .teacher_weights import from_state
 from .torchaudio_compat import mend_torchaudio_import
@@ -32,7 +33,8 @@ TEACHERS = {
 def plain_teacher(size: str) -> nn.Module:
     """transformers' HubertModel of that size, with random weights."""
     mend_torchaudio_import()
-    from transformers import HubertConfig, HubertModel
+    with from_extra("distill", "a model of HuBERT's shape"):
+        from transformers import HubertConfig, HubertModel
 
     return HubertModel(HubertConfig(**TEACHERS[size]))
 
@@ -43,7 +45,8 @@ class PlainStudent(nn.Module):
     def __init__(self, config: FitHubertConfig):
         super().__init__()
         mend_torchaudio_import()
-        from transformers import HubertConfig, HubertModel
+        with from_extra("distill", "a model of HuBERT's shape"):
+            from transformers import HubertConfig, HubertModel
 
         channels, kernels, strides = zip(*config.conv_layers, strict=True)
         self.config = config

@@ -13,6 +13,7 @@ from . import assets
 from .benchmark_baseline import plain_teacher
 from .checkpoint import load_fithubert
 from .config import FitHubertConfig
+from .errors import from_extra
 from .inference import prepare
 from .lengths import valid_mask
 from .model import FitHubert
@@ -54,7 +55,8 @@ class Model:
 
 def _distilhubert_size() -> nn.Module:
     mend_torchaudio_import()
-    from transformers import HubertConfig, HubertModel
+    with from_extra("distill", "a model of HuBERT's shape"):
+        from transformers import HubertConfig, HubertModel
 
     return HubertModel(HubertConfig(num_hidden_layers=2))
 
@@ -75,7 +77,8 @@ MODELS = {
 def import_code(name: str, variant: str) -> None:
     """Import what a model needs in a variant: code is no part of the model's memory."""
     if variant.startswith("onnx"):
-        importlib.import_module("onnxruntime")
+        with from_extra("onnx", f"variant {variant}"):
+            importlib.import_module("onnxruntime")
     elif name in ("hubert_base", "distilhubert"):
         mend_torchaudio_import()
         importlib.import_module("transformers.models.hubert.modeling_hubert")

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -32,7 +31,7 @@ from .benchmark_report import PARTS, draw, machine, markdown, summarise
 from .config import DistillationConfig, TeacherConfig, find_config
 from .cuts import Cuts, load_cut
 from .data import DataConfig, load_cuts
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 from .files import atomic_path
 from .lengths import SAMPLE_RATE
 from .optimizer import OptimizerConfig
@@ -40,6 +39,9 @@ from .precision import TRAINING_PRECISIONS, choose_precision
 from .train import Training, endless
 from .train_config import RunConfig, TrainConfig, TrainerConfig
 from .train_log import peak_memory
+
+with from_extra("distill", "distillation"):
+    from lightning_fabric import Fabric
 
 STUDENTS = {"base": "fithubert.yaml", "mini": "fithubert_mini.yaml"}  # for a teacher of that size
 PLAIN_BATCH = 3  # the authors'

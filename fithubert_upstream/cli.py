@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from .errors import FitHubertError
 from .streams import abandon_stdout, robust_streams
+from .versions import VERSION
 
 
 def convert(argv: list[str]) -> None:
@@ -207,6 +208,9 @@ def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        print(f"fithubert {VERSION}")
+        return 0
     if argv[0] not in JOBS:
         near = difflib.get_close_matches(argv[0], JOBS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(JOBS)}"

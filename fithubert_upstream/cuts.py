@@ -19,17 +19,19 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from lhotse import MonoCut, MultiCut, Recording
-from lhotse.audio import audio_backend
-from lhotse.cut import Cut, MixedCut
-from lhotse.serialization import deserialize_item
 from torch import Tensor
 from tqdm import tqdm
 
 from .audio import find_audio
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 from .files import atomic_path, cache_folder
 from .lengths import SAMPLE_RATE
+
+with from_extra("distill", "distillation"):
+    from lhotse import MonoCut, MultiCut, Recording
+    from lhotse.audio import audio_backend
+    from lhotse.cut import Cut, MixedCut
+    from lhotse.serialization import deserialize_item
 
 logger = logging.getLogger(__name__)
 

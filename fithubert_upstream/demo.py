@@ -21,6 +21,7 @@ from .checkpoint import load_fithubert, save_checkpoint
 from .config import find_config, read_yaml
 from .downstream.tasks import TASKS
 from .errors import FitHubertError
+from .espeak import library_paths
 from .files import atomic_path
 from .lengths import SAMPLE_RATE
 from .superb_report import Row, draw_tasks
@@ -92,8 +93,10 @@ def main(argv: list[str]) -> list[Row]:
 
 def run(settings: Settings, output: Path) -> list[Row]:
     """The demo in `output`. Raises FitHubertError when the folder holds a demo of other settings."""
-    from . import superb
+    from . import pretrain_expert, superb  # noqa: F401  what distillation lacks is told before anything is written
 
+    if settings.minutes:
+        library_paths()
     started = time.time()
     if settings.librispeech is not None:  # a mistake is told before anything is written
         for split in ("train", "dev", "test"):

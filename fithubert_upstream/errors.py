@@ -1,4 +1,7 @@
-"""The one exception that means "what you gave is not what was expected"."""
+"""The one exception that means "what you gave is not what was expected", and its kind for a package that lacks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class FitHubertError(ValueError):
@@ -7,3 +10,29 @@ class FitHubertError(ValueError):
     The command line prints the message without a traceback and exits with 2. Anything else that
     is raised is a bug of ours and keeps its traceback.
     """
+
+
+class MissingPackage(FitHubertError, ImportError):
+    """A package that an extra of ours brings is not installed."""
+
+
+@contextmanager
+def from_extra(extra: str, what: str) -> Iterator[None]:
+    """Around imports of packages that only an extra brings.
+
+    Parameters
+    ----------
+    extra : what to install, such as "onnx".
+    what : what needs it, such as "fithubert export".
+
+    Raises
+    ------
+    MissingPackage
+        Instead of the ImportError of a package that lacks or does not work.
+    """
+    try:
+        yield
+    except ImportError as error:
+        name = (error.name or "").partition(".")[0]
+        needs = name if isinstance(error, ModuleNotFoundError) and name else f"a working {name or extra} ({error})"
+        raise MissingPackage(f"{what} needs {needs}; pip install 'fithubert-upstream[{extra}]'") from error

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 
 ESPEAK_RATE = 22050
 
@@ -58,13 +58,10 @@ def all_voices() -> list[Voice]:
 
 
 @cache
-def _paths() -> tuple[str, bytes]:
-    try:
+def library_paths() -> tuple[str, bytes]:
+    """The library's file and its data; MissingPackage without the extra `synth`."""
+    with from_extra("synth", "speech synthesis"):
         import espeakng_loader
-    except ImportError as error:
-        raise FitHubertError(
-            "speech synthesis needs the package espeakng-loader, which is not installed: pip install espeakng-loader"
-        ) from error
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path().encode()
 
 
@@ -97,7 +94,7 @@ def speak(text: str, voice: Voice, seed: int = 0) -> np.ndarray:
     FitHubertError
         eSpeak has no such voice, or says nothing.
     """
-    path, data = _paths()
+    path, data = library_paths()
     parts: list[np.ndarray] = []
 
     @_CALLBACK

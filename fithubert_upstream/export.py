@@ -7,7 +7,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ from tqdm import tqdm
 
 from . import assets
 from .checkpoint import load_fithubert
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 from .feature_extractor import limit_peaks, norm_into_kernel, normed_conv
 from .files import atomic_path
 from .layers import FrameUpsample, HintHead, PredictionHead
 from .lengths import FRAME_RATE, SAMPLE_RATE, shortest_input, valid_mask
 from .model import FitHubert
+from .versions import VERSION
 
 FORMAT = "fithubert-onnx"
 OPSET = 20  # the first with GELU; onnxruntime 1.17 and later
@@ -90,9 +90,11 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
 
     Raises
     ------
-    FitHubertError : a package is missing, or the file's features are not the student's.
+    FitHubertError : the extra `onnx` is missing, or the file's features are not the student's.
     """
-    require("onnx", "onnxscript", "onnxruntime")
+    with from_extra("onnx", "an ONNX file"):
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            importlib.import_module(package)
     try:
         with atomic_path(path) as temporary, tqdm(total=2 + int8, desc="trace", unit="step", leave=False) as bar:
             graph = trace(model)
@@ -108,7 +110,7 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
                 "config": model.config.to_json(),
                 "sample_rate": str(SAMPLE_RATE),
                 "frame_rate": str(FRAME_RATE),
-                "package_version": version("fithubert-upstream"),
+                "package_version": VERSION,
                 "precision": "int8" if int8 else "fp32",
             }
             for key, value in metadata.items():
@@ -117,18 +119,6 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
             return _compare(model, temporary, int8)
     except OSError as error:
         raise FitHubertError(f"{path}: expected a file that can be written, found: {error}") from error
-
-
-def require(*packages: str) -> None:
-    """Raise FitHubertError unless these parts of the extra `onnx` can be imported."""
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise FitHubertError(
-                f"ONNX files need the package {package}, which is not installed ({error}); "
-                "pip install 'fithubert-upstream[onnx]'"
-            ) from error
 
 
 class TraceableFitHubert(nn.Module):

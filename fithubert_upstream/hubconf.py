@@ -91,8 +91,7 @@ def register() -> None:
     from . import s3prl_compat
 
     s3prl_compat.apply()
-    from s3prl import hub
-
+    hub = s3prl_compat.import_hub()
     for name, entry in ENTRIES.items():
         setattr(hub, name, entry)
 

@@ -1,6 +1,7 @@
 """An exported student behind s3prl's upstream interface: the features come from onnxruntime."""
 
 import hashlib
+import importlib
 from pathlib import Path
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from .checkpoint import check_file
 from .config import FitHubertConfig
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 from .expert import collate, stack_utterances
-from .export import FORMAT, open_session, require, run
+from .export import FORMAT, open_session, run
 from .lengths import FRAME_RATE
 
 
@@ -33,8 +34,9 @@ class OnnxExpert(UpstreamBase):
 
     def __init__(self, ckpt: str | Path, **kwargs):
         super().__init__(**kwargs)
-        require("onnxruntime")
         path = Path(ckpt)
+        with from_extra("onnx", str(path)):
+            importlib.import_module("onnxruntime")
         check_file(path)
         self.content = path.read_bytes()  # what a copy or a pickle is made of: a session cannot be copied
         try:

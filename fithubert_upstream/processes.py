@@ -5,11 +5,14 @@ import sys
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import SLURMEnvironment
 from torch import distributed
 
+from .errors import from_extra
 from .precision import choose_precision
+
+with from_extra("distill", "distillation"):
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import SLURMEnvironment
 
 
 def build_fabric(precision: str) -> Fabric:

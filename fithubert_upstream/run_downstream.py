@@ -69,7 +69,8 @@ def main(argv: list[str]) -> dict[str, float]:
     argv = [*argv, "--device", device]
 
     s3prl_compat.apply()
-    from s3prl import hub, run_downstream
+    hub = s3prl_compat.import_hub()
+    from s3prl import run_downstream
 
     import fithubert_upstream
     from fithubert_upstream.feature_cache import cached_upstreams
@@ -94,6 +95,7 @@ def main(argv: list[str]) -> dict[str, float]:
         if device == "cpu":
             stack.enter_context(s3prl_compat.without_cuda())
         stack.enter_context(s3prl_compat.atomic_torch_save())
+        stack.enter_context(s3prl_compat.quiet_old_calls())
         stack.enter_context(s3prl_compat.layer_in_range())
         scalars = stack.enter_context(s3prl_compat.recorded_scalars())
         run_downstream.main()

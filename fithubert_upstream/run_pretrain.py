@@ -74,6 +74,7 @@ def main(argv: list[str]) -> Path:
     with ExitStack() as stack:
         stack.callback(s3prl_compat.provide_module("pretrain.fithubert.pretrain_expert", pretrain_expert))
         stack.enter_context(s3prl_compat.atomic_torch_save())
+        stack.enter_context(s3prl_compat.quiet_old_calls())
         runner = build_runner(args, config)
         stack.callback(runner.logger.close)
         runner.train()

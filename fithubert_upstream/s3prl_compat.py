@@ -39,7 +39,6 @@ def apply() -> None:
     keep_ctc_workers()
     add_catalyst_sampler()
     add_sox_transformer()
-    silence_noise()
 
 
 # --------------------------------------------------------------------------------------------
@@ -167,15 +166,15 @@ def add_sox_transformer() -> None:
         provide_module("sox", module)
 
 
-def silence_noise() -> None:
-    """s3prl warns at import of an ESPnet nobody asked for, and at every use of its old torch calls."""
-    logging.getLogger("s3prl.upstream.espnet_hubert.expert").setLevel(logging.ERROR)
-    for message, category in (
-        (r".*torch\.cuda\.amp\.(autocast|GradScaler)\(args\.\.\.\)` is deprecated", FutureWarning),
-        (r".*This overload of (add_|addcmul_|addcdiv_) is deprecated", UserWarning),
-    ):
-        # (?s): torch's message of the overloads begins with a line break
-        warnings.filterwarnings("ignore", message=f"(?s){message}", category=category)
+def import_hub() -> types.ModuleType:
+    """`s3prl.hub`, without the warning at its import of an ESPnet that nobody asked for."""
+    logger = logging.getLogger("s3prl.upstream.espnet_hubert.expert")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return importlib.import_module("s3prl.hub")
+    finally:
+        logger.setLevel(level)
 
 
 # --------------------------------------------------------------------------------------------
@@ -191,6 +190,19 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, before)
+
+
+@contextlib.contextmanager
+def quiet_old_calls() -> Iterator[None]:
+    """Without the warnings that PyTorch has for s3prl's old calls, at every use; others are shown."""
+    with warnings.catch_warnings():
+        for message, category in (
+            (r".*torch\.cuda\.amp\.(autocast|GradScaler)\(args\.\.\.\)` is deprecated", FutureWarning),
+            (r".*This overload of (add_|addcmul_|addcdiv_) is deprecated", UserWarning),
+        ):
+            # (?s): torch's message of the overloads begins with a line break
+            warnings.filterwarnings("ignore", message=f"(?s){message}", category=category)
+        yield
 
 
 @contextlib.contextmanager

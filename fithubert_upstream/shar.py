@@ -10,13 +10,15 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from lhotse.cut import Cut
-from lhotse.serialization import deserialize_item, open_best
-from lhotse.shar.utils import fill_shar_placeholder
 from tqdm import tqdm
 
 from .cuts import Index, cut_seconds, remembered
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
+
+with from_extra("distill", "distillation"):
+    from lhotse.cut import Cut
+    from lhotse.serialization import deserialize_item, open_best
+    from lhotse.shar.utils import fill_shar_placeholder
 
 WINDOW = 10_000  # utterances that are mixed with each other: those of a few shards
 

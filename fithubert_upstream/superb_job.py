@@ -8,7 +8,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from .downstream.tasks import Task
 from .errors import FitHubertError
 from .files import atomic_path
 from .inference import INFERENCE_VARIABLES
+from .versions import versions
 
 _SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
 
@@ -257,10 +257,7 @@ class Job:
             "seed": self.identity["seed"],
             "note": note,
             "command": [f"fithubert downstream {shlex.join(flags)}" for flags in (train, test)],
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("fithubert-upstream", "s3prl", "torch", "torchaudio")},
-            },
+            "versions": versions(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}",
             "seconds": round(time.time() - started, 1),  # of the last start, if it was interrupted
             "settings": self.identity,

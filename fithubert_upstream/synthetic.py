@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .errors import FitHubertError
-from .espeak import Voice, all_voices
+from .espeak import Voice, all_voices, library_paths
 
 DESCRIPTION = "corpus.json"
 
@@ -113,13 +113,14 @@ def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, prog
     Raises
     ------
     FitHubertError
-        `root` holds something else or cannot be written, or `jobs` is below 1.
+        `root` holds something else or cannot be written, `jobs` is below 1, or eSpeak NG is not installed.
     """
     root = Path(root)
     if jobs is not None and jobs < 1:
         raise FitHubertError(f"expected 1 job or more, found {jobs}")
     if is_complete(root, corpus.parameters):
         return root
+    library_paths()  # told before anything is written
     unfinished = root.with_name(root.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
     try:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from . import teacher_weights
 from .checkpoint import load_fithubert
 from .config import TeacherConfig
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 from .lengths import SAMPLE_RATE, valid_mask
 from .model import FitHubert
 
@@ -112,7 +112,8 @@ class TransformersTeacher(Teacher):
     def __init__(self, model: str):
         super().__init__()
         _mend_torchaudio()
-        from transformers import AutoModel
+        with from_extra("distill", f"teacher {model}"):
+            from transformers import AutoModel
 
         try:
             self.model, info = AutoModel.from_pretrained(model, dtype=torch.float32, output_loading_info=True)
@@ -192,7 +193,8 @@ def load_teacher(config: TeacherConfig) -> Teacher:
 
 def _from_transformers(model: str) -> Teacher:
     _mend_torchaudio()
-    from transformers import AutoConfig
+    with from_extra("distill", f"teacher {model}"):
+        from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(model).to_dict()

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .checkpoint import CONFIG_KEY, STUDENT_KEY, save_checkpoint
 from .data import build_dataloader
 from .distillation import DistillationTask
-from .errors import FitHubertError
+from .errors import FitHubertError, from_extra
 from .files import atomic_path
 from .lengths import SAMPLE_RATE
 from .optimizer import build_optimizer, learning_rate
@@ -23,6 +22,9 @@ from .stop_signal import StopSignal
 from .train_config import RunConfig, check_same_run, read_run_config
 from .train_log import Stopwatch, TrainLog, draw_losses, peak_memory
 from .train_state import get_random_state, read_state, set_random_state, write_state
+
+with from_extra("distill", "distillation"):
+    from lightning_fabric import Fabric
 
 
 def build_parser() -> argparse.ArgumentParser:

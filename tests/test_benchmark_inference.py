@@ -205,7 +205,7 @@ def test_what_cannot_run_is_told_and_the_rest_goes_on(tiny_models, tmp_path, mon
 
 
 def chosen(device: str, *flags: str) -> list[str]:
-    args = build_parser().parse_args(["inference", *flags])
+    args = build_parser("inference").parse_args(["inference", *flags])
     return [row.name for row in choose_rows(argparse.Namespace(**vars(args) | {"device": device}))]
 
 

@@ -246,4 +246,5 @@ def test_errors(tmp_path, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
-            assert_error(tmp_path, [f"package {package},", "pip install"], "fithubert_mini", "-o", target)
+            words = [f"needs {package}; pip install 'fithubert-upstream[onnx]'"]
+            assert_error(tmp_path, words, "fithubert_mini", "-o", target)

@@ -82,7 +82,7 @@ def test_command_lines_parse_and_name_packaged_files(words, corpora):
     elif job == "distill":
         read_distill(argv)
     elif job == "benchmark":
-        benchmark.build_parser().parse_args(argv)
+        benchmark.build_parser(argv[0]).parse_args(argv)
     elif job == "downstream":
         ours, _ = run_downstream._own_flags(argv)
         assert ours.past_exp or find_config(ours.config, DOWNSTREAM_CONFIGS).is_file()

