@@ -2,11 +2,15 @@
 
 import os
 import signal
+import threading
 from types import FrameType
 
 
 class StopSignal:
-    """A context in which both signals are only noted: `number` is the signal, 0 while there was none."""
+    """A context in which both signals are only noted: `number` is the signal, 0 while there was none.
+
+    In another thread than the main one, which alone may set handlers, signals do what they did before.
+    """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -16,12 +20,13 @@ class StopSignal:
         self.before: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignal":
-        self.before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set from Python
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() == self.process:
