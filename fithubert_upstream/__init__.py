@@ -1,10 +1,13 @@
 """FitHuBERT as an s3prl upstream: distil it, load it, evaluate it on SUPERB.
 
-Importing this package imports nothing else; each name below is fetched when first used.
+Importing this package imports nothing heavy; each name below is fetched when first used.
 """
 
 import importlib
 
+from .files import ensure_home
+
+ensure_home()  # before a library asks for one
 _WHERE = {
     "FitHubert": ".model",
     "FitHubertConfig": ".config",

@@ -18,7 +18,7 @@ import soundfile
 from tqdm import tqdm
 
 from .errors import FitHubertError
-from .files import atomic_path, cache_folder
+from .files import cache_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -147,14 +147,9 @@ class _Memory:
 
     def save(self) -> None:
         try:
-            with atomic_path(self.path) as temporary:
-                temporary.write_text(json.dumps({"root": self.root, "files": self.entries}, separators=(",", ":")))
-        except OSError as error:
-            logger.warning(
-                "%s: expected a folder to remember audio lengths in, found: %s; set FITHUBERT_CACHE",
-                self.path.parent,
-                error.strerror,
-            )
+            write_json(self.path, {"root": self.root, "files": self.entries}, indent=None)
+        except FitHubertError as error:
+            logger.warning("audio lengths are not remembered: %s, set FITHUBERT_CACHE", error)
 
 
 def count_samples(path: Path) -> int:

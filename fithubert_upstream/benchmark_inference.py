@@ -5,7 +5,6 @@ round goes the other way about. Memory is measured in a process for each.
 """
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
@@ -38,7 +37,7 @@ from .benchmark_models import (
 )
 from .benchmark_report import machine
 from .errors import FitHubertError
-from .files import atomic_path
+from .files import write_json, write_text
 from .lengths import SAMPLE_RATE
 from .macs import count_macs, superb_macs, superb_samples
 from .precision import bf16_is_native
@@ -128,9 +127,8 @@ def run(args: argparse.Namespace) -> dict:
     finally:
         torch.set_num_threads(threads)
     output, text = Path(args.output), markdown(results)
-    for name, content in (("inference.json", json.dumps(results, indent=2)), ("inference.md", text)):
-        with atomic_path(output / name) as temporary:
-            temporary.write_text(content + "\n", encoding="utf-8")
+    write_json(output / "inference.json", results)
+    write_text(output / "inference.md", text + "\n")
     draw(results, output / "inference.png")
     print(f"\n{text}\n\nin {output}: inference.png, inference.md, inference.json")
     return results

@@ -6,7 +6,6 @@ teacher and student.
 """
 
 import argparse
-import json
 import math
 import multiprocessing
 import tempfile
@@ -32,7 +31,7 @@ from .config import DistillationConfig, TeacherConfig, find_config
 from .cuts import Cuts, load_cut
 from .data import DataConfig, load_cuts
 from .errors import FitHubertError, from_extra
-from .files import atomic_path
+from .files import write_json, write_text
 from .lengths import SAMPLE_RATE
 from .optimizer import OptimizerConfig
 from .precision import TRAINING_PRECISIONS, choose_precision
@@ -122,9 +121,8 @@ def run(args: argparse.Namespace) -> dict:
     }
     output = Path(args.output)
     table = markdown(results)
-    for name, text in (("train.json", json.dumps(results, indent=2)), ("train.md", table)):
-        with atomic_path(output / name) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(output / "train.json", results)
+    write_text(output / "train.md", table + "\n")
     draw(results, output / "train.png")
     print(f"\n{table}\n\nin {output}: train.png, train.md, train.json")
     return results

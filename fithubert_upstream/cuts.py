@@ -238,10 +238,8 @@ def remembered(files: Sequence[Path], make: Callable[[], Index]) -> Index:
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **index)
-    except OSError as error:
-        logger.warning(
-            "%s: expected a folder to remember lengths in, found: %s; set FITHUBERT_CACHE", path.parent, error.strerror
-        )
+    except FitHubertError as error:
+        logger.warning("lengths are not remembered: %s, set FITHUBERT_CACHE", error)
     return index
 
 
@@ -252,7 +250,7 @@ def unpacked(path: Path) -> Path:
         try:
             with gzip.open(path) as packed, atomic_path(plain) as temporary, temporary.open("wb") as file:
                 shutil.copyfileobj(packed, file)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, FitHubertError) as error:
             raise FitHubertError(
                 f"{path}: expected to unpack it into {plain.parent} (FITHUBERT_CACHE says where), found: {error}"
             ) from error

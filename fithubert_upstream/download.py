@@ -1,8 +1,12 @@
 """Fetch a checkpoint once into torch.hub's cache, as our own format; a bad download never stays there."""
 
+import errno
 import hashlib
 import logging
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 
@@ -11,6 +15,8 @@ from filelock import FileLock
 
 from .checkpoint import load_fithubert, save_checkpoint
 from .errors import FitHubertError
+from .files import NO_ROOM
+from .model import FitHubert
 
 logger = logging.getLogger(__name__)
 
@@ -39,24 +45,50 @@ def fetch_checkpoint(
     FitHubertError : no network, no such file, a wrong sha256, or a file that is no student.
     """
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    cache.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(repr((ckpt, model_config, sha256)).encode()).hexdigest()[:16]
     target = cache / f"fithubert-{key}.safetensors"
-    with FileLock(f"{target}.lock"):  # DDP processes arrive together
-        if target.is_file() and not refresh:
-            return target
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            arrived = _download(ckpt, Path(folder) / "checkpoint", sha256)
-            config = model_config
-            if config is not None and is_url(config):
-                config = _download(config, Path(folder) / "config.yaml")
-            try:
-                save_checkpoint(load_fithubert(arrived, config), target)
-            except FitHubertError as error:
-                message = str(error).replace(str(arrived), ckpt).replace(str(config), str(model_config))
-                raise FitHubertError(f"downloaded, but not usable, and not kept: {message}") from error
-        logger.info("%s is now %s", ckpt, target)
+    if not refresh and os.path.isfile(target):  # whole, if it is there: no lock, which a read-only cache cannot hold
+        return target
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(target), tempfile.TemporaryDirectory(dir=cache) as folder:
+            if refresh or not target.is_file():  # DDP processes arrive together
+                save_checkpoint(_fetch(ckpt, model_config, sha256, Path(folder)), target)
+                logger.info("%s is now %s", ckpt, target)
+    except OSError as error:
+        raise FitHubertError(
+            f"{cache}: expected a folder for downloads that can be written, found: {error.strerror or error}; set "
+            "TORCH_HOME to another"
+        ) from error
     return target
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """One process at a time, where the file system has locks; without them each fetches, and the last one's stays."""
+    lock = FileLock(f"{target}.lock")
+    try:
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetch(ckpt: str, model_config: str | None, sha256: str | None, folder: Path) -> FitHubert:
+    """Download into a folder, and load."""
+    arrived = _download(ckpt, folder / "checkpoint", sha256)
+    config = model_config
+    if config is not None and is_url(config):
+        config = _download(config, folder / "config.yaml")
+    try:
+        return load_fithubert(arrived, config)
+    except FitHubertError as error:
+        message = str(error).replace(str(arrived), ckpt).replace(str(config), str(model_config))
+        raise FitHubertError(f"downloaded, but not usable, and not kept: {message}") from error
 
 
 def is_url(name: str | Path) -> bool:
@@ -67,6 +99,8 @@ def _download(url: str, target: Path, sha256: str | None = None) -> Path:
     try:
         torch.hub.download_url_to_file(url, str(target), hash_prefix=sha256)
     except (URLError, OSError) as error:
+        if error.errno in NO_ROOM:
+            raise
         raise FitHubertError(
             f"could not download {url} ({getattr(error, 'reason', error)}); without a network use "
             "fithubert_mini, the small model inside the package, or fithubert_local(ckpt) with a file you have"

@@ -9,6 +9,7 @@ A training keeps what comes a second time: random crops and random batches never
 import argparse
 import contextlib
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -110,7 +111,7 @@ class CachedUpstream(nn.Module):
             tensors = load_file(path, device=str(wavs[0].device))
             self.found += 1
             return tensors["only"] if "only" in tensors else [tensors[str(i)] for i in range(len(tensors))]
-        except (FileNotFoundError, SafetensorError):  # not there yet, or damaged: written anew
+        except (OSError, SafetensorError):  # not there yet, damaged or another user's: written anew
             feature = self._compute(wavs)
             self._computed[name] += 1
             if self._computed[name] >= self.keep_from:
@@ -127,11 +128,12 @@ class CachedUpstream(nn.Module):
         try:
             with atomic_path(path) as temporary:
                 save_file(layers, temporary)
-                self.bytes += temporary.stat().st_size
-        except OSError as error:
-            raise FitHubertError(
-                f"feature cache {self.root}: expected a folder to write to, found {error.strerror}; give another"
-            ) from None
+            self.bytes += path.stat().st_size
+        except FitHubertError as error:
+            if not self.root.is_dir():
+                raise FitHubertError(f"feature cache {self.root}: expected a folder to write to; {error}") from error
+            print(f"feature cache {self.root}: nothing more is kept: {error}", file=sys.stderr)
+            self.limit = 0
 
     def summary(self) -> str:
         """One line for the end of a run."""
@@ -185,10 +187,6 @@ def cached_upstreams(args: argparse.Namespace, folder: str | Path, limit: int) -
     """Let s3prl's hub build the upstream of `args` with a cache around it, in the block; then say what it did."""
     config = args.upstream_model_config
     text = Path(config).read_text(encoding="utf-8") if config and Path(config).is_file() else str(config)
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FitHubertError(f"--feature-cache {folder}: expected a folder, found: {error.strerror}") from None
     caches = []
 
     def with_cache(upstream: nn.Module) -> CachedUpstream:

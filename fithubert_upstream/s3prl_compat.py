@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DistributedSampler, Sampler
 
-from . import torchaudio_compat
+from . import tensorboard_compat, torchaudio_compat
 from .errors import FitHubertError
+from .files import atomic_path
 
 # As librosa's find_files has them.
 _AUDIO_SUFFIXES = {".aac", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".wav"}
@@ -33,6 +34,7 @@ _ABSENT = object()
 def apply() -> None:
     """Make `import s3prl.hub` and s3prl's runners work; safe to repeat."""
     torchaudio_compat.apply()
+    tensorboard_compat.drop_what_cannot_be_written()
     add_huggingface_names()
     allow_checkpoint_classes()
     keep_isinstance()
@@ -207,28 +209,33 @@ def quiet_old_calls() -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_torch_save() -> Iterator[None]:
-    """s3prl's runners write checkpoints in place: a kill while saving leaves half a file.
+    """s3prl's runners write checkpoints in place, and remove older ones before the new one is written.
 
-    In the block `torch.save(obj, path)` writes `path.tmp` and renames it; file objects are as ever.
+    In the block `torch.save(obj, path)` writes through `files.atomic_path`, and a `states-*.ckpt` that is removed goes
+    when the next one is on the disk: a kill, a power cut or a full disk leaves the older ones.
     """
-    save = torch.save
+    save, remove = torch.save, os.remove
+    outdated: list[str] = []
 
-    def save_and_rename(obj, f, *args, **kwargs):
+    def save_whole(obj, f, *args, **kwargs):
         if not isinstance(f, (str, os.PathLike)):
             return save(obj, f, *args, **kwargs)
-        temporary = f"{os.fspath(f)}.tmp"  # same folder, hence same file system
-        try:
-            with open(temporary, "wb") as file:
-                save(obj, file, *args, **kwargs)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, f)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_path(f) as temporary:
+            save(obj, temporary, *args, **kwargs)
+        if _is_states(f):
+            while outdated:
+                if not os.path.samefile(path := outdated.pop(), f):
+                    remove(path)
 
-    with replaced(torch, "save", save_and_rename):
+    def remove_later(path, **kwargs):
+        return outdated.append(path) if _is_states(path) else remove(path, **kwargs)
+
+    with replaced(torch, "save", save_whole), replaced(os, "remove", remove_later):
         yield
+
+
+def _is_states(path: str | os.PathLike) -> bool:
+    return Path(path).match("states-*.ckpt")
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from tqdm import tqdm
 
 from .errors import FitHubertError
 from .espeak import Voice, all_voices, library_paths
+from .files import named, write_text
 
 DESCRIPTION = "corpus.json"
 
@@ -121,18 +123,26 @@ def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, prog
     if is_complete(root, corpus.parameters):
         return root
     library_paths()  # told before anything is written
+    root = root.resolve() if root.is_symlink() else root  # the link stays one
     unfinished = root.with_name(root.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
     try:
         unfinished.mkdir(parents=True)
+        if root.is_dir():
+            root.rmdir()  # the empty one, which not every system lets a folder be renamed to
     except OSError as error:
         raise FitHubertError(f"{root}: cannot be written ({error.strerror}); give another folder") from error
     try:
-        _carry_out(corpus.tasks, unfinished, min(jobs or os.cpu_count() or 1, len(corpus.tasks)), root.name, progress)
+        with named(root):
+            _carry_out(
+                corpus.tasks, unfinished, min(jobs or os.cpu_count() or 1, len(corpus.tasks)), root.name, progress
+            )
         voices = {split: [asdict(voice) for voice in cast] for split, cast in corpus.speakers.items()}
         description = json.dumps(corpus.parameters | {"speakers": voices}, indent=1)
-        (unfinished / DESCRIPTION).write_text(description + "\n", encoding="utf-8")
+        write_text(unfinished / DESCRIPTION, description + "\n")
         unfinished.rename(root)
+    except soundfile.SoundFileError as error:  # libsndfile's word for a full disk is "system error"
+        raise FitHubertError(f"{root}: cannot be written ({error}); make room, or give another folder") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return root

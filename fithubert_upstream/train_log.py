@@ -2,7 +2,6 @@
 
 import csv
 import math
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .files import atomic_path
+from .files import atomic_path, named
+from .tensorboard_compat import drop_what_cannot_be_written
 
 
 class TrainLog:
@@ -24,22 +24,26 @@ class TrainLog:
     def __init__(self, folder: Path, layers: Sequence[int], step: int, steps: int):
         from tensorboardX import SummaryWriter
 
+        drop_what_cannot_be_written()
+
         self.names = ["step", "loss", *(f"layer_{layer}" for layer in layers), "valid", "lr", "hours_per_hour"]
         self.path = folder / "losses.csv"
         kept = [row for row in read_losses(self.path) if row["step"] <= step]
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.names)
             writer.writeheader()
             writer.writerows(kept)
-        self.file = self.path.open("a", newline="")
+        self.file = self.path.open("a", newline="", encoding="utf-8")
         self.writer = csv.DictWriter(self.file, self.names)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        with named(folder / "tensorboard"):
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self.bar = tqdm(total=steps, initial=min(step, steps), unit="step", desc="distill", dynamic_ncols=True)
 
     def add(self, row: dict[str, float | None]) -> None:
         """Write a row, with `None` for what was not measured."""
-        self.writer.writerow(row)
-        self.file.flush()
+        with named(self.path):
+            self.writer.writerow(row)
+            self.file.flush()
         for name, value in row.items():
             if name != "step" and value is not None:
                 self.board.add_scalar(name, value, global_step=row["step"])
@@ -51,7 +55,8 @@ class TrainLog:
     def close(self) -> None:
         self.bar.close()
         self.board.close()
-        self.file.close()
+        with named(self.path):
+            self.file.close()
 
 
 class Stopwatch:
@@ -76,7 +81,7 @@ class Stopwatch:
 
 
 def peak_memory(device: torch.device) -> float:
-    """GiB that this process held at most: of the GPU's memory where it used one, else of the machine's."""
+    """GiB that this process held at most: of the GPU where it used one, else of the machine's; NaN: not known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     status = Path("/proc/self/status")
@@ -84,6 +89,10 @@ def peak_memory(device: torch.device) -> float:
         kib = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         if kib:
             return int(kib[0]) / 2**20
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
@@ -92,7 +101,7 @@ def read_losses(path: Path) -> list[dict[str, float | None]]:
     """The rows of a losses.csv, numbers as numbers and what is empty as None; none where there is no file."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             {name: (int(value) if name == "step" else float(value)) if value else None for name, value in row.items()}
             for row in csv.DictReader(file)

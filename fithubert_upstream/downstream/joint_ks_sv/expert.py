@@ -15,6 +15,7 @@ from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from ...files import write_text
 from .config import JointConfig
 from .corpora import read_corpora
 from .loader import TrainBatches, TrainLoader, score_loader, train_parts
@@ -122,7 +123,7 @@ class DownstreamExpert(nn.Module):
             found, truth = records["found"], records["truth"]
             scores["acc"] = sum(f == t for f, t in zip(found, truth, strict=True)) / len(truth)
             lines = [f"{clip.path} {classes[f]} {classes[t]}" for clip, f, t in zip(clips, found, truth, strict=True)]
-            (self.expdir / f"{mode}_keywords.txt").write_text("\n".join(["path found truth", *lines, ""]))
+            write_text(self.expdir / f"{mode}_keywords.txt", "\n".join(["path found truth", *lines, ""]))
         if self.speakers is not None:
             embeddings = dict(zip(records["paths"], records["embeddings"], strict=True))
             trials = getattr(self.speakers, mode)
@@ -134,7 +135,7 @@ class DownstreamExpert(nn.Module):
                 f"{int(t.target)} {cosine:.6f} {t.enrolment} {t.test}"
                 for t, cosine in zip(trials, cosines, strict=True)
             ]
-            (self.expdir / f"{mode}_trials.txt").write_text("\n".join(["label cosine path path", *lines, ""]))
+            write_text(self.expdir / f"{mode}_trials.txt", "\n".join(["label cosine path path", *lines, ""]))
         return scores
 
     def get_extra_state(self) -> dict:
