@@ -1,35 +1,61 @@
 """One process or many: as torchrun or srun started them, over Lightning Fabric."""
 
-import os
 import sys
 from typing import Any
 
 import torch
 from torch import distributed
 
-from .errors import from_extra
+from .errors import FitHubertError, from_extra
+from .launcher import find_launch, tell_of_slurm
 from .precision import choose_precision
 
 with from_extra("distill", "distillation"):
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import SLURMEnvironment
+    from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
+
+class _Srun(SLURMEnvironment):
+    """The step's own numbers hold, which need not be those that the job was given."""
+
+    @staticmethod
+    def _validate_srun_variables() -> None:
+        pass
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        pass
+
+
+class _One(LightningEnvironment):
+    """One process, whatever variables of a launcher are around it."""
+
+    def local_rank(self) -> int:
+        return 0
+
+
+_ENVIRONMENTS = {"": _One, "srun": _Srun, "torchrun": TorchElasticEnvironment}
 
 
 def build_fabric(precision: str) -> Fabric:
     """Fabric on the GPU where there is one, with as many processes as torchrun or srun started, else one."""
-    environment = os.environ
-    nodes = devices = 1
-    if "TORCHELASTIC_RUN_ID" in environment:
-        devices = int(environment["LOCAL_WORLD_SIZE"])
-        nodes = int(environment["WORLD_SIZE"]) // devices
-    elif SLURMEnvironment.detect():
-        nodes = int(environment.get("SLURM_NNODES", 1))
-        devices = int(environment["SLURM_NTASKS"]) // nodes
+    launch = find_launch()
+    if launch.name not in _ENVIRONMENTS:
+        raise FitHubertError(
+            f"expected processes started by torchrun or srun, found {launch.processes} ({launch.name}), which would "
+            "each train alone; start them with torchrun or srun"
+        )
+    tell_of_slurm()
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     precision, why = choose_precision(precision, accelerator)
-    if why and environment.get("RANK", "0") == "0":
+    if why and launch.is_first:
         print(why, file=sys.stderr)
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=launch.processes // launch.nodes,
+        num_nodes=launch.nodes,
+        precision=precision,
+        plugins=[_ENVIRONMENTS[launch.name]()],  # Lightning's own guess takes any SLURM job for srun
+    )
     fabric.launch()
     return fabric
 
