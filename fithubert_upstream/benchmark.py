@@ -4,6 +4,8 @@ import argparse
 import importlib
 from types import ModuleType
 
+from .outputs import check_output_folder
+
 # Name -> (module, what it measures); one may need packages that the other does not.
 BENCHMARKS = {
     "train": ("benchmark_train", "the distillation step, beside a straightforward loop as the authors had it"),
@@ -28,6 +30,7 @@ def build_parser(chosen: str) -> argparse.ArgumentParser:
 def main(argv: list[str]) -> dict:
     """Measure, print the table, and write it with the picture; the results as the JSON file has them."""
     args = build_parser(argv[0] if argv else "").parse_args(argv)
+    check_output_folder(args.output)
     return _module(BENCHMARKS[args.kind][0]).run(args)
 
 

@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable
 
 from .errors import FitHubertError
+from .files import NO_ROOM
+from .launcher import check_alone
 from .streams import abandon_stdout, robust_streams
 from .versions import VERSION
 
@@ -29,7 +31,9 @@ def convert(argv: list[str]) -> None:
     args = parser.parse_args(argv)
 
     from .checkpoint import load_fithubert, save_checkpoint
+    from .outputs import check_output_file
 
+    check_output_file(args.output)
     model = load_fithubert(args.ckpt, args.model_config)
     if args.last_head:
         model = model.keep_heads(model.config.head_layers[-1:])
@@ -168,6 +172,10 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
 }
 
 
+# Jobs that several processes may share, or that see to it themselves.
+SHARED = ("distill", "downstream")
+
+
 def usage() -> str:
     lines = ["usage: fithubert JOB [flags]     (fithubert JOB --help lists a job's flags)", ""]
     for name, (job, example) in JOBS.items():
@@ -193,15 +201,14 @@ def main(argv: list[str] | None = None) -> int:
         except BrokenPipeError:  # as with `| head`
             abandon_stdout()
             return 141
-        except OSError as error:  # a file's error names the file and was told as a FitHubertError
-            if error.errno not in _STDOUT_FAILURES or error.filename is not None:
+        except OSError as error:
+            if error.errno not in NO_ROOM | {errno.EBADF}:
                 raise
-            abandon_stdout()
-            print(f"fithubert: cannot write to standard output: {error.strerror}", file=sys.stderr)
+            if error.filename is None:
+                abandon_stdout()
+            place = error.filename or "standard output, or to a file"
+            print(f"fithubert: cannot write to {place}: {error.strerror}", file=sys.stderr)
             return 2
-
-
-_STDOUT_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
 
 def _run(argv: list[str]) -> int:
@@ -217,6 +224,8 @@ def _run(argv: list[str]) -> int:
         print(f"fithubert: expected a job, found {argv[0]!r}; {hint}", file=sys.stderr)
         return 2
     try:
+        if argv[0] not in SHARED:
+            check_alone(argv[0], argv[1:])
         JOBS[argv[0]][0](argv[1:])
     except FitHubertError as error:
         traceback.clear_frames(error.__traceback__)  # progress bars close now, and not after the message

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from .outputs import check_output_folder
 from .synthetic import is_complete, write_corpus
 from .synthetic_librispeech import plan_librispeech, synthesise_librispeech
 from .synthetic_speech_commands import plan_speech_commands, synthesise_speech_commands
@@ -61,6 +62,7 @@ def synthesise(root: str | Path, minutes: float, seed: int = 0, jobs: int | None
     FitHubertError
         One of the folders holds something else; `minutes`, `seed` or `jobs` make no sense. Nothing is written then.
     """
+    check_output_folder(root, "DIR")
     root = Path(root)
     dev, test = max(1.0, minutes / 10), max(1.5, minutes / 5)
     corpora = {

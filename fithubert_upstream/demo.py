@@ -22,8 +22,10 @@ from .config import find_config, read_yaml
 from .downstream.tasks import TASKS
 from .errors import FitHubertError
 from .espeak import library_paths
-from .files import atomic_path
+from .files import atomic_path, write_json, write_text
 from .lengths import SAMPLE_RATE
+from .outputs import check_output_folder
+from .run_folder import check_free
 from .superb_report import Row, draw_tasks
 from .train_log import read_losses
 
@@ -86,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> list[Row]:
     """Run what is not done yet, print the table and write it with the picture."""
     args = build_parser().parse_args(argv)
+    check_output_folder(args.output)
     settings = {name: value for name, value in vars(args).items() if name != "output"}
     minutes = {name: size for name, size in SYNTHETIC_MINUTES.items() if settings[name] is None}
     return run(Settings(**settings, minutes=minutes), Path(args.output))
@@ -138,10 +141,13 @@ def run(settings: Settings, output: Path) -> list[Row]:
 
 def _claim(output: Path, settings: Settings) -> None:
     file = output / "settings.json"
+    advice = "remove it or choose another folder with -o"
     if file.is_file() and json.loads(file.read_text()) != asdict(settings):
-        raise FitHubertError(f"{output}: holds a demo of other settings; remove it or choose another folder with -o")
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(asdict(settings), indent=2))
+        raise FitHubertError(f"{output}: holds a demo of other settings; {advice}")
+    if not file.is_file():
+        check_free(output, advice)
+        check_free(output / "pretrain", advice)
+    write_json(file, asdict(settings))
 
 
 def _corpora(settings: Settings, output: Path) -> dict[str, Path]:
@@ -175,7 +181,7 @@ def _student(settings: Settings, corpus: Path, output: Path) -> str:
         }
         runner["pretrain_expert"]["datarc"] |= {"train": [str(corpus / split) for split in settings.train]}
         config = output / "student_runner.yaml"
-        config.write_text(yaml.safe_dump(runner, sort_keys=False))
+        write_text(config, yaml.safe_dump(runner, sort_keys=False))
         flags = ["-u", "fithubert", "-g", "fithubert_mini.yaml", "-c", str(config), "--seed", str(settings.seed)]
         distilled = pretrain([*flags, "-p", str(output / "pretrain"), "-a"])
         model = load_fithubert(distilled)
@@ -223,11 +229,9 @@ def _report(rows: list[Row], times: dict[str, float], settings: Settings, output
     speech = "real and synthetic" if settings.minutes else "real"
     speech = "synthetic" if settings.minutes.keys() == SYNTHETIC_MINUTES.keys() else speech
     about = f"Frozen upstreams in s3prl's runner, {speech} speech, updates of the heads: {steps}; seed {settings.seed}"
-    with atomic_path(output / "table.md") as temporary:
-        temporary.write_text(f"{about}\n\n{table}\n")
-    with atomic_path(output / "results.json") as temporary:
-        content = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "seconds": times}
-        temporary.write_text(json.dumps(content, indent=2))
+    write_text(output / "table.md", f"{about}\n\n{table}\n")
+    content = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "seconds": times}
+    write_json(output / "results.json", content)
     with atomic_path(output / "demo.png") as temporary:
         _plot(rows, read_losses(output / "pretrain" / "losses.csv"), about, temporary)
     print(f"\n{about}\n\n{table}\n\nBeside published results: {output / 'superb' / 'table.md'}")

@@ -24,6 +24,7 @@ from .files import atomic_path
 from .layers import FrameUpsample, HintHead, PredictionHead
 from .lengths import FRAME_RATE, SAMPLE_RATE, shortest_input, valid_mask
 from .model import FitHubert
+from .outputs import check_output_file
 from .versions import VERSION
 
 FORMAT = "fithubert-onnx"
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """`fithubert export STUDENT -o FILE`."""
     args = build_parser().parse_args(argv)
+    check_output_file(args.output)
     model = load_fithubert(assets.find(args.ckpt) if args.ckpt in assets.NAMES else args.ckpt, args.model_config)
     measured = export(model, args.output, args.int8)
     parts = [

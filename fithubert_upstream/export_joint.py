@@ -14,6 +14,7 @@ from .errors import FitHubertError
 from .hubconf import ENTRIES
 from .joint_model import FEATURES, JointModel, JointModelConfig, build_joint, save_joint
 from .model import FitHubert
+from .outputs import check_output_file
 
 TASK = "joint_ks_sv"
 BEST = "dev-best.ckpt"
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
     args = parser.parse_args(argv)
 
+    check_output_file(args.output)
     model = joint_from_states(find_states(args.run), args.upstream_ckpt)
     if args.half:
         model.half()

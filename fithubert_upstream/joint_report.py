@@ -18,8 +18,9 @@ from .downstream.joint_ks_sv.config import JointConfig
 from .downstream.joint_ks_sv.corpora import read_corpora
 from .downstream.tasks import Task
 from .errors import FitHubertError
-from .files import atomic_path
+from .files import write_text
 from .joint_tables import Run, markdown, plot, write_csv
+from .outputs import check_feature_cache, check_output_folder
 from .superb import check_labels, count_parameters, parse_upstream, parse_value
 from .superb_job import Job, Upstream, change, digest_of, identity_of, run_missing
 
@@ -179,6 +180,8 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
         A corpus, config, upstream or checkpoint is not there, `output` holds results of other settings, or a run
         failed; what was finished before stays.
     """
+    check_output_folder(output)
+    check_feature_cache(plan.feature_cache)
     output = Path(output).absolute()
     check_labels(upstreams)
     configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
@@ -255,8 +258,7 @@ def _report(jobs: dict[tuple, JointJob], parameters: dict[str, int], plan: Plan,
         f"{', '.join(map(str, plan.seeds))}, updates: {', '.join(f'{kind} {n}' for kind, n in steps.items())}. "
         f"{_UPDATES} The best checkpoint on dev is tested on test."
     )
-    with atomic_path(output / "tables.md") as temporary:
-        temporary.write_text(markdown(runs, about, plan.comparable) + "\n", encoding="utf-8")
+    write_text(output / "tables.md", markdown(runs, about, plan.comparable) + "\n")
     write_csv(runs, output / "runs.csv")
     plot(runs, output / "joint.png", plan.comparable)
     return runs

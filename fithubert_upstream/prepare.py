@@ -10,6 +10,7 @@ from .corpus_checks import librispeech_report, require
 from .errors import FitHubertError
 from .files import atomic_path
 from .librispeech import Utterance, read_splits, transcript_name
+from .outputs import check_output_folder
 
 WORD_END = "|"
 LETTERS = "'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -66,6 +67,8 @@ def prepare_librispeech(
         The corpus has problems, a transcript holds another character, or `output` cannot be written.
     """
     root = Path(root)
+    if root.is_dir():
+        check_output_folder(root / FOLDER if output is None else output)
     output = root / FOLDER if output is None else Path(output)
     utterances, problems = read_splits(root, splits, progress)
     require(librispeech_report(root, utterances, problems))
@@ -73,14 +76,9 @@ def prepare_librispeech(
     texts[DICTIONARY] = _dictionary([utterance for members in utterances.values() for utterance in members])
     changed = [name for name, text in texts.items() if _read(output / name) != text]
     renumbered = DICTIONARY in changed and _symbols(_read(output / DICTIONARY)) not in ([], _symbols(texts[DICTIONARY]))
-    try:
-        for name in changed:
-            with atomic_path(output / name) as temporary:
-                temporary.write_bytes(texts[name].encode())
-    except OSError as error:
-        raise FitHubertError(
-            f"{output}: expected a folder to write to, found: {error.strerror}; give another one with -o"
-        ) from error
+    for name in changed:
+        with atomic_path(output / name) as temporary:
+            temporary.write_bytes(texts[name].encode())
     if progress:
         print(f"{output}: wrote {', '.join(changed)}" if changed else f"{output}: up to date")
         if renumbered:

@@ -21,6 +21,9 @@ from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, exp
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.launcher import check_alone
+from fithubert_upstream.outputs import check_feature_cache
+from fithubert_upstream.run_folder import check_start
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
 _MODULES = {
@@ -49,6 +52,8 @@ def main(argv: list[str]) -> dict[str, float]:
         A config, checkpoint, corpus, split, audio file or upstream is not there or not usable.
     """
     given = argv
+    if not _is_joint_ddp(argv):
+        check_alone("a task", argv)
     ours, argv = _own_flags(argv)
     if ours.all_states:
         from fithubert_upstream.all_states import evaluate_all_states
@@ -63,6 +68,9 @@ def main(argv: list[str]) -> dict[str, float]:
         raise FitHubertError(f"-c: expected a config, found none; give one of {names}")
     if ours.past_exp is not None:
         checks.check_past_exp(ours.past_exp)
+    if ours.mode == "train":
+        check_start(ours.past_exp, ours.expdir, ours.expname, ours.auto_resume)
+    check_feature_cache(ours.feature_cache)
     checks.check_override(ours.override)
     device = ours.device or ("cuda" if torch.cuda.is_available() else "cpu")
     checks.check_device(device)
@@ -80,7 +88,12 @@ def main(argv: list[str]) -> dict[str, float]:
         stack.callback(provide_modules())
 
         def get_args():
-            args, config, backup_files = read_args()
+            try:
+                args, config, backup_files = read_args()
+            except OSError as error:  # it makes the experiment's folder
+                raise FitHubertError(
+                    f"{error.filename}: expected a folder that can be written, found: {error.strerror}; give another"
+                ) from error
             config = _ready(args, config, ours, hub)
             for repair in task_repairs(args.downstream, device):
                 stack.enter_context(repair())
@@ -146,6 +159,11 @@ def _own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     seen.add_argument("-h", "--help", action="store_true")
     seen.parse_known_args(rest, namespace=ours)
     return ours, rest
+
+
+def _is_joint_ddp(argv: list[str]) -> bool:
+    """Whether these are s3prl's own flags of several processes, for the one task that is tested so."""
+    return "--local_rank" in argv and "--backend" in argv and "joint_ks_sv" in argv
 
 
 def _needs_config(ours: argparse.Namespace) -> bool:

@@ -11,9 +11,13 @@ import torch
 import yaml
 
 from . import s3prl_compat
-from .checkpoint import load_fithubert, save_checkpoint
+from .checkpoint import save_checkpoint
 from .config import DistillationConfig, expand_variables, find_config, read_yaml
 from .errors import FitHubertError
+from .files import write_text
+from .launcher import check_alone
+from .outputs import check_output_folder
+from .run_folder import check_free, check_newest
 
 RUNNER_KEYS = (
     "n_epochs",
@@ -59,6 +63,7 @@ def main(argv: list[str]) -> Path:
 
     Raises FitHubertError for anything wrong in the flags, the configs, the corpus or the checkpoint.
     """
+    check_alone("pretraining", argv)
     s3prl_compat.apply()
     args, config = read_arguments(argv)
     expdir = Path(args.expdir)
@@ -80,7 +85,7 @@ def main(argv: list[str]) -> Path:
         runner.train()
     name_final_states(expdir)
     student = expdir / "student.safetensors"
-    save_checkpoint(load_fithubert(latest_states(expdir)), student)
+    save_checkpoint(runner.upstream.model, student)
     return student
 
 
@@ -90,7 +95,7 @@ def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
 
     args = build_parser().parse_args(argv)
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if args.expdir is None and args.expname is not None:
+    if args.expdir is None and args.expname:
         args.expdir = f"result/pretrain/{args.expname}"
     if args.auto_resume and args.expdir is not None and latest_states(args.expdir) is not None:
         args.past_exp = args.expdir
@@ -98,8 +103,10 @@ def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     if args.past_exp is not None:
         args, config = _resumed(args)
     else:
-        if args.expdir is None:
+        if not args.expdir:
             raise FitHubertError("expected -n NAME or -p FOLDER for the results, found neither")
+        check_output_folder(args.expdir, "-n" if args.expdir == f"result/pretrain/{args.expname}" else "-p")
+        check_free(args.expdir, "go on with it (-a), choose another name with -n, or remove that folder")
         args.init_ckpt = None
         args.upstream_config = str(find_config(args.upstream_config))
         config = read_yaml(find_config(args.config))
@@ -133,8 +140,8 @@ def build_runner(args: argparse.Namespace, config: dict):
     expdir.mkdir(parents=True, exist_ok=True)
     try:
         if args.init_ckpt is None:
-            shutil.copyfile(args.upstream_config, expdir / "config_model.yaml")
-            (expdir / "config_runner.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+            write_text(expdir / "config_model.yaml", Path(args.upstream_config).read_text(encoding="utf-8"))
+            write_text(expdir / "config_runner.yaml", yaml.safe_dump(config, sort_keys=False))
         Runner = s3prl_compat.pretrain_runner()
         runner = Runner.__new__(Runner)  # its constructor opens a log before it finds the mistake
         runner.__init__(args, config)
@@ -154,6 +161,7 @@ def _resumed(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
         if states is None:
             raise FitHubertError(f"{path}: expected states-*.ckpt to resume from, found none")
         path = states
+    check_newest(path)
     try:
         ckpt = torch.load(path, map_location="cpu", weights_only=True)
         args, config = argparse.Namespace(**vars(ckpt["Args"])), ckpt["Config"]
@@ -161,6 +169,7 @@ def _resumed(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
         raise FitHubertError(f"{path}: expected a states-*.ckpt of `fithubert pretrain`, found: {error}") from error
     args.device, args.override = given.device, given.override
     args.past_exp, args.init_ckpt = given.past_exp, str(path)
+    args.expdir = str(path.parent)  # it may have been moved or copied
     return args, config
 
 

@@ -7,7 +7,6 @@ interrupted goes on from its last checkpoint.
 import argparse
 import ast
 import copy
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,9 @@ import yaml
 from .downstream import checks
 from .downstream.tasks import TASKS, Task
 from .errors import FitHubertError
-from .files import atomic_path
+from .files import write_json, write_text
 from .hubconf import register
+from .outputs import check_feature_cache, check_output_folder
 from .prepare import prepare_librispeech
 from .superb_job import (
     Job,
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> list[Row]:
     if args["splits"] is not None:
         args["splits"] = tuple(folders.split(",") for folders in args["splits"])
     rows = run(upstreams, tasks, Settings(**args), output)
-    print(f"\n{Path(output, 'table.md').read_text()}\nEverything lies in {output}.")
+    print(f"\n{Path(output, 'table.md').read_text(encoding='utf-8')}\nEverything lies in {output}.")
     return rows
 
 
@@ -177,6 +177,8 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
         A corpus, config, upstream or checkpoint is not there, `output` holds results of other settings, or a task
         failed; what was finished before stays.
     """
+    check_output_folder(output)
+    check_feature_cache(settings.feature_cache)
     output = Path(output).absolute()
     check_labels(upstreams)
     with _corpora(tasks, settings):
@@ -228,11 +230,12 @@ def count_parameters(upstream: Upstream) -> int:
 
 def check_labels(upstreams: Sequence[Upstream]) -> None:
     """Raise FitHubertError when two upstreams have one label."""
-    labels = [upstream.label for upstream in upstreams]
-    for label in labels:
-        if labels.count(label) > 1:
+    labels = [upstream.label.casefold() for upstream in upstreams]  # as folders of many systems are told apart
+    for upstream in upstreams:
+        if labels.count(upstream.label.casefold()) > 1:
             raise FitHubertError(
-                f"-u {label}: expected each label once, found it again; give -u OTHER_LABEL={label}..."
+                f"-u {upstream.label}: expected each label once, found it again; give "
+                f"-u OTHER_LABEL={upstream.label}..."
             )
 
 
@@ -298,11 +301,9 @@ def _report(jobs: list[Job], parameters: dict[str, int], settings: Settings, out
         f"SUPERB's tasks on frozen upstreams: {settings.configs} configs, seed {settings.seed}, updates: "
         + ", ".join(f"{key.upper()} {count}" for key, count in steps.items())
     )
-    with atomic_path(output / "table.md") as temporary:
-        temporary.write_text(f"{about}\n\n{markdown_table(rows, published)}\n", encoding="utf-8")
+    write_text(output / "table.md", f"{about}\n\n{markdown_table(rows, published)}\n")
     write_csv(rows, published, output / "table.csv")
     plot(rows, published, output / "superb.png")
-    with atomic_path(output / "results.json") as temporary:
-        content = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "results": results}
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    content = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "results": results}
+    write_json(output / "results.json", content)
     return rows

@@ -17,8 +17,9 @@ from . import run_downstream
 from .config import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from .downstream.tasks import Task
 from .errors import FitHubertError
-from .files import atomic_path
+from .files import write_json
 from .inference import INFERENCE_VARIABLES
+from .run_folder import check_free
 from .versions import versions
 
 _SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
@@ -227,7 +228,7 @@ class Job:
         elif begun.is_file():
             there = json.loads(begun.read_text())
         else:
-            return
+            return check_free(self.folder, "remove it or choose another folder with -o")
         keys = [key for key in {**there, **self.identity} if there.get(key) != self.identity.get(key)]
         if keys:
             found = ", ".join(f"{key} {there.get(key)} and not {self.identity.get(key)}" for key in keys[:3])
@@ -239,8 +240,10 @@ class Job:
     def run(self) -> None:
         """Train (or go on with it), test, and leave result.json."""
         started = time.time()
-        with atomic_path(self.folder / "settings.json") as temporary:
-            temporary.write_text(json.dumps(self.identity, indent=2))
+        write_json(self.folder / "settings.json", self.identity)
+        if not any(self.folder.glob("states-*.ckpt")):  # broken off before the first: training starts anew
+            for best in self.folder.glob("*-best.ckpt"):
+                best.unlink()
         cache = [] if self.feature_cache is None else ["--feature-cache", self.feature_cache]
         train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, "-c", self.config]
         train += ["-p", str(self.folder), "--seed", str(self.identity["seed"]), "-a", *cache, *self.flags]
@@ -262,8 +265,7 @@ class Job:
             "seconds": round(time.time() - started, 1),  # of the last start, if it was interrupted
             "settings": self.identity,
         }
-        with atomic_path(self.result_file) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(self.result_file, result)
 
     def measured(self, scores: dict[str, float]) -> dict[str, Any]:
         """What result.json keeps of the test's scores."""

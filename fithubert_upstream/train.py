@@ -14,9 +14,10 @@ from .checkpoint import CONFIG_KEY, STUDENT_KEY, save_checkpoint
 from .data import build_dataloader
 from .distillation import DistillationTask
 from .errors import FitHubertError, from_extra
-from .files import atomic_path
+from .files import write_text
 from .lengths import SAMPLE_RATE
 from .optimizer import build_optimizer, learning_rate
+from .outputs import check_output_folder
 from .processes import build_fabric, cpu_group, gather, highest
 from .stop_signal import StopSignal
 from .train_config import RunConfig, check_same_run, read_run_config
@@ -38,6 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--config", default="fithubert_100h.yaml", help="the training recipe (%(default)s)")
     parser.add_argument("-n", "--name", help="save in result/distill/NAME")
     parser.add_argument("-p", "--folder", help="save in FOLDER")
+    # torch.distributed.launch passes what torchrun puts into the environment
+    parser.add_argument("--local-rank", "--local_rank", help=argparse.SUPPRESS)
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -60,7 +63,10 @@ def main(argv: list[str]) -> Path:
     args = build_parser().parse_intermixed_args(argv)
     if (args.name is None) == (args.folder is None):
         raise FitHubertError("expected -n NAME or -p FOLDER for the results, found neither or both")
-    folder = Path(args.folder or f"result/distill/{args.name}")
+    if args.name == "":
+        raise FitHubertError("-n: expected a name, found none")
+    folder = Path(f"result/distill/{args.name}" if args.folder is None else args.folder)
+    check_output_folder(args.folder if args.name is None else folder, "-p" if args.name is None else "-n")
     config = read_run_config(args.model, args.config, args.overrides)
     check_same_run(folder, config)
     return Training(build_fabric(config.train.trainer.precision), config, folder).run()
@@ -112,8 +118,7 @@ class Training:
     def run(self) -> Path:
         """Train to the end, or to a signal; the student's file."""
         if self.fabric.is_global_zero:
-            with atomic_path(self.folder / "config.yaml") as temporary:
-                temporary.write_text(self.config.to_yaml(), encoding="utf-8")
+            write_text(self.folder / "config.yaml", self.config.to_yaml())
             self.log = TrainLog(self.folder, self.task.layers, self.step, self.steps)
         try:
             with StopSignal() as stop:
@@ -121,8 +126,9 @@ class Training:
         finally:
             if self.fabric.is_global_zero:
                 self.log.close()
+        memory = peak_memory(self.fabric.device)
         self.fabric.print(
-            f"step {self.step} of {self.steps}, peak memory {peak_memory(self.fabric.device):.2f} GiB, "
+            f"step {self.step} of {self.steps}, {'' if math.isnan(memory) else f'peak memory {memory:.2f} GiB, '}"
             f"{self.watch.total(self.fabric.world_size):.2f} hours of audio an hour"
         )
         if signal:
@@ -247,6 +253,11 @@ class Training:
                 f"{self.folder}: expected {found} batches an update, as this run began with, found "
                 f"{self.batches_an_update} ({self.fabric.world_size} processes x trainer.accumulate "
                 f"{self.trainer.accumulate}); set trainer.accumulate so that they agree"
+            )
+        if state["step"] > self.steps:
+            raise FitHubertError(
+                f"{self.folder}: expected a run of {self.steps} updates at most, found one that has made "
+                f"{state['step']}; raise trainer.steps, or choose another name with -n"
             )
         self.task.student.load_state_dict(state[STUDENT_KEY])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -14,6 +14,7 @@ from .data import DataConfig
 from .errors import FitHubertError
 from .optimizer import OptimizerConfig
 from .precision import TRAINING_PRECISIONS
+from .run_folder import check_free, left_in
 
 # Where a resumed run may differ from what it was: how long it goes, and what suits the machine. That an
 # update is still made of as many batches is checked by itself.
@@ -102,19 +103,27 @@ def read_run_config(model: str, recipe: str, overrides: Sequence[str] = ()) -> R
     )
 
 
+_ELSEWHERE = "choose another name with -n, or remove that folder"
+
+
 def check_same_run(folder: Path, config: RunConfig) -> None:
     """Raises FitHubertError when `folder` holds a run of another config, naming the first key that differs."""
     file = folder / "config.yaml"
-    if not (folder / "last.ckpt").is_file() or not file.is_file():
-        return
+    left = left_in(folder)
+    if not file.is_file():
+        return None if "last.ckpt" in left else check_free(folder, _ELSEWHERE)
+    if not left:
+        return None
     there = from_dict(RunConfig, read_yaml(file), str(file))  # fills in what an older version did not write
     old, new = dict(_flatten(to_dict(there))), dict(_flatten(to_dict(config)))
     for key in sorted(old.keys() | new.keys()):
         if key not in FREE_KEYS and old.get(key) != new.get(key):
             raise FitHubertError(
                 f"{folder}: holds a run of another config: {key.removeprefix('train.')} is {old.get(key)!r} there and "
-                f"{new.get(key)!r} here; choose another name with -n, or remove that folder"
+                f"{new.get(key)!r} here; {_ELSEWHERE}"
             )
+    if "last.ckpt" not in left and left != ["best.safetensors"]:  # which a run may leave before it first saves
+        raise FitHubertError(f"{folder}: expected last.ckpt beside {left[0]} to go on from, found none; {_ELSEWHERE}")
 
 
 def _override(data: dict[str, Any], word: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ def write_state(state: dict[str, Any], path: Path, keep: int = 1) -> None:
     """Write `path`, whole or not at all; its `keep - 1` newest predecessors stay beside it, as step-N.ckpt."""
     if keep > 1 and path.is_file():
         step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"]
-        older = path.with_name(f"step-{step}.ckpt")
-        older.unlink(missing_ok=True)
-        os.link(path, older)  # a second name: `path` itself is there all the while
+        if step != state["step"]:
+            _copy(path, path.with_name(f"step-{step}.ckpt"))  # `path` itself is there all the while
     with atomic_path(path) as temporary:
         torch.save(state, temporary)
-    olders = sorted(path.parent.glob("step-*.ckpt"), key=lambda older: int(older.stem.split("-")[1]), reverse=True)
-    for older in olders[keep - 1 :]:
+    olders = [older for older in path.parent.glob("step-*.ckpt") if older.stem[5:].isdecimal()]
+    for older in sorted(olders, key=lambda older: int(older.stem[5:]), reverse=True)[keep - 1 :]:
         older.unlink()
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    copy.unlink(missing_ok=True)
+    try:
+        os.link(path, copy)
+    except (OSError, NotImplementedError, AttributeError):
+        with atomic_path(copy) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def read_state(path: Path) -> dict[str, Any]:

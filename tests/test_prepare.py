@@ -131,7 +131,7 @@ def test_problems_of_the_corpus_are_told(corpus, tmp_path):
 
 def test_an_output_that_cannot_be_written_is_told(corpus, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(FitHubertError, match="file/out: expected a folder to write to"):
+    with pytest.raises(FitHubertError, match="file/out: expected a folder that can be written"):
         prepare_librispeech(corpus, tmp_path / "file" / "out", progress=False)
 
 

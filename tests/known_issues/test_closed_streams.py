@@ -34,7 +34,7 @@ def test_standard_output_that_is_closed_or_full():
     if os.path.exists("/dev/full"):
         done = shell("{} --help > /dev/full")
         assert done.returncode == 2
-        assert done.stderr == "fithubert: cannot write to standard output: No space left on device\n"
+        assert done.stderr == "fithubert: cannot write to standard output, or to a file: No space left on device\n"
 
 
 class Broken(io.StringIO):
