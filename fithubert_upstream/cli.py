@@ -33,7 +33,7 @@ def convert(argv: list[str]) -> None:
     from .checkpoint import load_fithubert, save_checkpoint
     from .outputs import check_output_file
 
-    check_output_file(args.output)
+    check_output_file(args.output, args.ckpt)
     model = load_fithubert(args.ckpt, args.model_config)
     if args.last_head:
         model = model.keep_heads(model.config.head_layers[-1:])

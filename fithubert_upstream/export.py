@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """`fithubert export STUDENT -o FILE`."""
     args = build_parser().parse_args(argv)
-    check_output_file(args.output)
+    check_output_file(args.output, args.ckpt)
     model = load_fithubert(assets.find(args.ckpt) if args.ckpt in assets.NAMES else args.ckpt, args.model_config)
     measured = export(model, args.output, args.int8)
     parts = [

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
     args = parser.parse_args(argv)
 
-    check_output_file(args.output)
+    check_output_file(args.output, args.run)
     model = joint_from_states(find_states(args.run), args.upstream_ckpt)
     if args.half:
         model.half()

@@ -126,7 +126,7 @@ class CachedUpstream(nn.Module):
         # clone: layers may share memory, which safetensors refuses
         layers = {name: layer.detach().cpu().contiguous().clone() for name, layer in layers.items()}
         try:
-            with atomic_path(path) as temporary:
+            with atomic_path(path, durable=False) as temporary:  # a damaged one is computed anew
                 save_file(layers, temporary)
             self.bytes += path.stat().st_size
         except FitHubertError as error:

@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -26,10 +27,11 @@ _LONGEST = 40  # letters of a name that its temporary name repeats; file systems
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; renamed to `path` at the end, removed on an error.
 
-    The content is on the disk before the new name is, and the name is there when the block ends.
+    The content is on the disk before the new name is, and the name is there when the block ends; not so where
+    `durable` is false, as for what is only remembered.
 
     Raises
     ------
@@ -43,9 +45,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with contextlib.suppress(OSError):  # safetensors puts a private file there; FAT knows no modes
             temporary.chmod(mode)
-        _sync(temporary, os.O_RDWR)
+        if durable:
+            _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
-        _sync(path.parent, os.O_RDONLY)
+        if durable:
+            _sync(path.parent, os.O_RDONLY)
     except Exception as error:
         reason = _why_unwritable(error, path, temporary)
         if reason is None:
@@ -54,6 +58,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: str | Path) -> None:
+    """Remove what writers that were killed left in a folder that belongs to this run."""
+    for path in Path(folder).glob(".*.tmp"):
+        if re.fullmatch(r"\..*\.[0-9a-f]{8}\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

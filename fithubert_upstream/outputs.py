@@ -10,12 +10,14 @@ from pathlib import Path
 from .errors import FitHubertError
 
 
-def check_output_file(path: str | Path, flag: str = "-o") -> None:
-    """Raise FitHubertError unless a file can be written there; nothing is left behind."""
+def check_output_file(path: str | Path, source: str | Path, flag: str = "-o") -> None:
+    """Raise FitHubertError unless a file can be written there, another than the source; nothing is left behind."""
     text = os.fspath(path)
     if text.endswith(os.sep) or (os.altsep and text.endswith(os.altsep)):
         raise _unfit(flag, text, "a file", f"a name that ends with {text[-1]}")
     _check(flag, text, "a file", Path(text).parent, stat.S_ISREG)
+    if os.path.exists(text) and os.path.exists(source) and os.path.samefile(text, source):
+        raise _unfit(flag, text, "a file", "the file that is read")
 
 
 def check_output_folder(path: str | Path, flag: str = "-o") -> None:

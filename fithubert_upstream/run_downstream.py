@@ -21,8 +21,9 @@ from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, exp
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.files import remove_temporaries
 from fithubert_upstream.launcher import check_alone
-from fithubert_upstream.outputs import check_feature_cache
+from fithubert_upstream.outputs import check_feature_cache, check_output_folder
 from fithubert_upstream.run_folder import check_start
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
@@ -94,6 +95,9 @@ def main(argv: list[str]) -> dict[str, float]:
                 raise FitHubertError(
                     f"{error.filename}: expected a folder that can be written, found: {error.strerror}; give another"
                 ) from error
+            check_output_folder(args.expdir, "the run's folder")
+            if args.mode == "train":
+                remove_temporaries(args.expdir)
             config = _ready(args, config, ours, hub)
             for repair in task_repairs(args.downstream, device):
                 stack.enter_context(repair())

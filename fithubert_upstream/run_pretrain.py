@@ -14,7 +14,7 @@ from . import s3prl_compat
 from .checkpoint import save_checkpoint
 from .config import DistillationConfig, expand_variables, find_config, read_yaml
 from .errors import FitHubertError
-from .files import write_text
+from .files import remove_temporaries, write_text
 from .launcher import check_alone
 from .outputs import check_output_folder
 from .run_folder import check_free, check_newest
@@ -138,6 +138,7 @@ def build_runner(args: argparse.Namespace, config: dict):
     expdir = Path(args.expdir)
     is_new = not expdir.exists()
     expdir.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(expdir)
     try:
         if args.init_ckpt is None:
             write_text(expdir / "config_model.yaml", Path(args.upstream_config).read_text(encoding="utf-8"))

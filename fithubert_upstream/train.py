@@ -14,7 +14,7 @@ from .checkpoint import CONFIG_KEY, STUDENT_KEY, save_checkpoint
 from .data import build_dataloader
 from .distillation import DistillationTask
 from .errors import FitHubertError, from_extra
-from .files import write_text
+from .files import remove_temporaries, write_text
 from .lengths import SAMPLE_RATE
 from .optimizer import build_optimizer, learning_rate
 from .outputs import check_output_folder
@@ -118,6 +118,7 @@ class Training:
     def run(self) -> Path:
         """Train to the end, or to a signal; the student's file."""
         if self.fabric.is_global_zero:
+            remove_temporaries(self.folder)
             write_text(self.folder / "config.yaml", self.config.to_yaml())
             self.log = TrainLog(self.folder, self.task.layers, self.step, self.steps)
         try:

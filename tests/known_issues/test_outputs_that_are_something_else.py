@@ -79,15 +79,20 @@ def test_a_folder_that_cannot_be_written(place, monkeypatch, check):
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(FitHubertError, match="-o folder/new: .*Permission denied"):
-        check("folder/new")
+        check("folder/new", *(["source"] if check is check_output_file else []))
 
 
 def test_what_may_be_written(place):
     for name in ("file", "new", "new/below/it", "folder/a"):
-        check_output_file(name)
+        check_output_file(name, "corpus")
     for name in ("folder", "folder/", "new", "new/below/it", "."):
         check_output_folder(name)
     assert sorted(path.name for path in place.iterdir()) == ["corpus", "file", "folder"]
+
+
+@pytest.mark.parametrize("job", ["convert", "export", "export-joint"])
+def test_the_file_that_is_read(place, capsys, job):
+    refused(place, capsys, f"{job} file -o {{}}", "folder/../file")
 
 
 @pytest.mark.parametrize("output", ["folder", "file/x", "x" * 300, "a\0b", os.devnull])

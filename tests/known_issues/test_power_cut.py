@@ -55,6 +55,19 @@ def test_s3prls_checkpoints_too(tmp_path, calls):
     assert [what for what, _ in calls] == ["flush", "rename", "flush"]
 
 
+def test_what_is_only_remembered_is_not_waited_for(tmp_path, calls):
+    with atomic_path(tmp_path / "a.txt", durable=False) as temporary:
+        temporary.write_text("all")
+    assert calls == [("rename", str(tmp_path / "a.txt"))]
+
+
+def test_what_a_killed_writer_left_goes(tmp_path):
+    for name in (".last.ckpt.0123abcd.tmp", ".mine.tmp", "last.ckpt"):
+        (tmp_path / name).write_text("half")
+    files.remove_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.tmp", "last.ckpt"]
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EPERM])
 def test_a_system_that_cannot_flush(tmp_path, monkeypatch, number):
     def refuse(handle):
