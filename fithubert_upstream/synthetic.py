@@ -127,22 +127,17 @@ def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, prog
     unfinished = root.with_name(root.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a call that was killed
     try:
-        unfinished.mkdir(parents=True)
         if root.is_dir():
             root.rmdir()  # the empty one, which not every system lets a folder be renamed to
+        unfinished.mkdir(parents=True)
     except OSError as error:
         raise FitHubertError(f"{root}: cannot be written ({error.strerror}); give another folder") from error
     try:
-        with named(root):
-            _carry_out(
-                corpus.tasks, unfinished, min(jobs or os.cpu_count() or 1, len(corpus.tasks)), root.name, progress
-            )
+        _carry_out(corpus.tasks, unfinished, min(jobs or os.cpu_count() or 1, len(corpus.tasks)), root.name, progress)
         voices = {split: [asdict(voice) for voice in cast] for split, cast in corpus.speakers.items()}
         description = json.dumps(corpus.parameters | {"speakers": voices}, indent=1)
         write_text(unfinished / DESCRIPTION, description + "\n")
         unfinished.rename(root)
-    except soundfile.SoundFileError as error:  # libsndfile's word for a full disk is "system error"
-        raise FitHubertError(f"{root}: cannot be written ({error}); make room, or give another folder") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return root
@@ -171,7 +166,11 @@ def _map(jobs: int) -> Iterator[Callable]:
 
 def _write(work: tuple[Task, Path]) -> float:
     task, folder = work
-    task.write(folder)
+    try:
+        with named(folder):
+            task.write(folder)
+    except soundfile.SoundFileError as error:  # which no pool can hand over: it would wait for ever
+        raise FitHubertError(f"{folder}: cannot be written ({error}); make room, or give another folder") from None
     return task.seconds
 
 

@@ -5,10 +5,12 @@ import contextlib
 import csv
 import errno
 import os
+import pickle
 from functools import partial
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import save_file
 
@@ -17,6 +19,7 @@ from fithubert_upstream.cli import main as cli
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.feature_cache import CachedUpstream
 from fithubert_upstream.files import atomic_path, write_text
+from fithubert_upstream.synthetic import Corpus, Task, write_corpus
 from fithubert_upstream.tensorboard_compat import drop_what_cannot_be_written
 from fithubert_upstream.train_log import TrainLog
 from fithubert_upstream.train_state import write_state
@@ -146,6 +149,19 @@ def test_the_command_tells_it_in_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("fithubert convert: ") and "copy.safetensors: cannot be written (File too large)" in error
     assert error.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def write_sound(folder):
+    soundfile.write(folder / "a.wav", np.zeros(200_000), 16_000)
+
+
+def test_a_synthetic_corpus(tmp_path):
+    """With several processes it waited for ever: libsndfile's errors cannot be handed from one to another."""
+    corpus = Corpus({"layout": "test"}, {}, [Task(1.0, write_sound)] * 2)
+    with room(100_000), pytest.raises(FitHubertError, match="c.partial: cannot be written .*; make room") as error:
+        write_corpus(tmp_path / "c", corpus, 1, progress=False)
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    assert not list(tmp_path.iterdir())
 
 
 def embedded() -> str:
