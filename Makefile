@@ -1,4 +1,4 @@
-# make demo   installs into .venv (once) and runs the main job
+# make demo   installs into .venv (once, with all extras) and runs the main job
 # make test   installs into .venv (once) and runs the tests
 # make bench  installs into .venv (once) and compares the speed of a forward pass with HuBERT Base's, for a minute
 PYTHON ?= python3.11

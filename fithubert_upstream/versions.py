@@ -7,18 +7,27 @@ from importlib import metadata
 # The one place; setup.py reads it too. A source tree on PYTHONPATH has no metadata to ask.
 VERSION = "0.1.0"
 
-# s3prl, and ESPnet's fork for newer releases of torchaudio, which brings the same modules; either will do.
-S3PRL_DISTRIBUTIONS = ("s3prl", "espnet-s3prl")
-
 
 def versions() -> dict[str, str]:
-    """Name -> version of all that a result depends on, s3prl under the name of the distribution that brought it."""
-    s3prl = [name for name in S3PRL_DISTRIBUTIONS if _installed(name)] or ["s3prl"]  # both: one lies over the other
+    """Name -> version of all that a result depends on."""
     return {
         "python": platform.python_version(),
         "fithubert-upstream": VERSION,
-        **{name: version(name) for name in (*s3prl, "torch", "torchaudio")},
+        "s3prl": s3prl_version(),
+        **{name: version(name) for name in ("torch", "torchaudio")},
     }
+
+
+def s3prl_version() -> str:
+    """s3prl's version; "espnet-s3prl 2026.5.14" is ESPnet's fork, which brings the same modules.
+
+    With both installed, the files are those of the one that came last, and both are named.
+    """
+    fork = _installed("espnet-s3prl")
+    if fork is None:
+        return version("s3prl")
+    original = _installed("s3prl")
+    return f"espnet-s3prl {fork}" if original is None else f"{original} and espnet-s3prl {fork}"
 
 
 def version(distribution: str) -> str:
