@@ -19,9 +19,10 @@ from .lengths import SAMPLE_RATE
 from .optimizer import build_optimizer, learning_rate
 from .processes import build_fabric, cpu_group, gather, highest
 from .stop_signal import StopSignal
+from .torch_files import misfit
 from .train_config import RunConfig, check_same_run, read_run_config
 from .train_log import Stopwatch, TrainLog, draw_losses, peak_memory
-from .train_state import get_random_state, read_state, set_random_state, write_state
+from .train_state import get_random_state, has_state, read_state, set_random_state, write_state
 
 with from_extra("distill", "distillation"):
     from lightning_fabric import Fabric
@@ -98,7 +99,7 @@ class Training:
         self.best, self.waited = math.inf, 0  # the best validation, and how many have passed since
         self.pending: list[Tensor] = []  # (1 + N,) loss and layers' MSEs of each update since the last row
         self.watch = Stopwatch()
-        if self.last.is_file():
+        if has_state(self.last):
             self.load()
 
     @property
@@ -248,6 +249,8 @@ class Training:
                 f"{self.batches_an_update} ({self.fabric.world_size} processes x trainer.accumulate "
                 f"{self.trainer.accumulate}); set trainer.accumulate so that they agree"
             )
+        if found := misfit(self.task.student.state_dict(), state[STUDENT_KEY]):
+            raise FitHubertError(f"{self.folder}: holds a run of another student: {found}; choose another name with -n")
         self.task.student.load_state_dict(state[STUDENT_KEY])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
