@@ -4,23 +4,23 @@ import argparse
 import csv
 from pathlib import Path
 
-import torch
-
-from .downstream import checks
+from .downstream.flags import DEFAULTS
+from .downstream.past_run import read_run
 from .downstream.tasks import Task, task_of
 from .errors import FitHubertError
 from .files import atomic_path
+from .torch_files import states_in
 
 
-def evaluate_all_states(ours: argparse.Namespace, argv: list[str]) -> dict[str, float]:
+def evaluate_all_states(given: argparse.Namespace, argv: list[str]) -> dict[str, float]:
     """Run `-m evaluate` on each states-*.ckpt of a folder; print and write a table and a picture, name the best.
 
     The table is `all_states_<split>.csv` in the folder, the picture lies beside it.
 
     Parameters
     ----------
-    ours : argparse.Namespace
-        With mode, past_exp (the folder) and evaluate_split.
+    given : argparse.Namespace
+        What is given of mode, past_exp (the folder) and evaluate_split.
     argv : list of str
         All flags of the command, without `--all-states`.
 
@@ -36,20 +36,20 @@ def evaluate_all_states(ours: argparse.Namespace, argv: list[str]) -> dict[str, 
     """
     from .run_downstream import main
 
-    folder = Path(ours.past_exp or "")
-    if ours.mode != "evaluate" or ours.past_exp is None or not folder.is_dir():
+    past_exp = getattr(given, "past_exp", None)
+    folder = Path(past_exp or "")
+    if given.mode != "evaluate" or past_exp is None or not folder.is_dir():
         raise FitHubertError(
-            f"--all-states: expected -m evaluate -e DIR, found -m {ours.mode} -e {ours.past_exp}; "
+            f"--all-states: expected -m evaluate -e DIR, found -m {given.mode} -e {past_exp}; "
             "name the folder of an experiment"
         )
-    states = sorted(folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[-1]))
+    states = states_in(folder)
     if not states:
         raise FitHubertError(f"-e {folder}: expected states-*.ckpt in it, found none; train first")
 
-    for path in states:  # a damaged one is told before the first is evaluated
-        checks.check_past_exp(str(path))
-    task = task_of(torch.load(states[0], map_location="cpu", weights_only=True)["Args"].downstream)
-    split = ours.evaluate_split
+    runs = [read_run("-e", path) for path in states]  # a damaged one is told before the first is evaluated
+    task = task_of(runs[0]["Args"].downstream)
+    split = getattr(given, "evaluate_split", DEFAULTS["evaluate_split"])
 
     results = {path: main([*argv, "-e", str(path)]) for path in states}
     values = {path: task.result(scalars, split) for path, scalars in results.items()}
