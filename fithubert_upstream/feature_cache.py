@@ -34,8 +34,7 @@ class CachedUpstream(nn.Module):
     upstream : nn.Module
         As s3prl's hub builds it: list of (T,) waveforms -> dict of features.
     feature : str
-        The only key of that dict that is kept and answered (`-s`); `hidden_states` where there is no such key,
-        as s3prl's Featurizer does.
+        The only key of that dict that is kept and answered (`-s`).
     folder : path
         Entries lie in sub-folders named after a digest of the upstream (its class, weights and `identity`), so
         that one folder serves many.
@@ -75,7 +74,7 @@ class CachedUpstream(nn.Module):
         Raises
         ------
         FitHubertError
-            The folder cannot be written to.
+            The folder cannot be written to, or the upstream has no such feature.
         """
         is_replica = getattr(self, "_is_replica", False)  # of nn.DataParallel, which has no weights to go by
         if self.upstream.training or torch.is_grad_enabled() or is_replica:
@@ -97,7 +96,10 @@ class CachedUpstream(nn.Module):
     def _compute(self, wavs: list[Tensor]) -> Feature:
         features = self.upstream(wavs)
         if self.feature not in features:
-            self.feature = "hidden_states"
+            there = ", ".join(key for key in features if not key.startswith("_"))
+            raise FitHubertError(
+                f"-s {self.feature}: expected a feature of the upstream, found none of that name; it has {there}"
+            )
         feature = features[self.feature]
         feature = list(feature.values()) if isinstance(feature, dict) else feature  # as s3prl's Featurizer takes them
         return list(feature) if isinstance(feature, tuple) else feature

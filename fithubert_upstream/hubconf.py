@@ -47,6 +47,7 @@ def fithubert_local(ckpt, model_config=None, refresh=False, **options):
 
 def fithubert_url(ckpt, model_config=None, refresh=False, sha256=None, **options):
     """The same from a URL, downloaded once; `refresh` downloads again, `sha256` checks what arrived."""
+    check_source("fithubert_url", ckpt, model_config, refresh)
     _check_options("fithubert_url", options, "model_config", "refresh", "sha256")
     return fithubert_local(fetch_checkpoint(ckpt, model_config, refresh, sha256), **options)
 
@@ -111,6 +112,8 @@ def check_source(name, ckpt=None, model_config=None, refresh=False):
                 f"{name}: expected no {word}, since the model comes with its own, found {value}; "
                 f"{'give a ckpt (-k) too' if default else 'fithubert_local (-u) takes a file'}"
             )
+    if name in ("fithubert_local", "fithubert_url") and ckpt is None:
+        raise FitHubertError(f"{name}: expected a ckpt (-k), found none; fithubert_mini (-u) needs none")
     downloads = default or name in (*RELEASES, "fithubert_url") or (name == "fithubert" and is_url(ckpt))
     if refresh and not downloads:
         raise FitHubertError(f"{name}: expected no refresh (-r), since nothing is downloaded; leave it out")

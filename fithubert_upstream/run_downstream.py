@@ -24,6 +24,7 @@ from fithubert_upstream.downstream.hf_hub import huggingface_upstream
 from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, resume
 from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.remembered import make_absolute
 from fithubert_upstream.s3prl_models import checked_models
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> dict[str, float]:
     checks.check_override(getattr(given, "override", None))
     given.device = getattr(given, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
     checks.check_device(given.device)
-    check_local_rank(getattr(given, "local_rank", None), given.device)
+    check_local_rank(getattr(given, "local_rank", None))
 
     s3prl_compat.apply()
     hub = s3prl_compat.import_hub()
@@ -129,6 +130,7 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
         )
     config = expand_variables(config)
     checks.complete(config)
+    make_absolute(config.get("downstream_expert", {}))
     if ours.skip_oov:
         corpus = config.get("downstream_expert", {}).get("corpus")
         if args.downstream != "ctc" or corpus is None or str(corpus.get("name")).lower() != "libriphone":

@@ -203,18 +203,18 @@ def check_together(given: argparse.Namespace) -> None:
             raise FitHubertError(f"{flag}: {why}")
 
 
-def check_local_rank(local_rank: int | None, device: str) -> None:
+def check_local_rank(local_rank: int | None) -> None:
     """Raise FitHubertError unless --local_rank comes from a launcher, on a machine with that GPU."""
     if local_rank is None:
         return
-    if not device.startswith("cuda") or not 0 <= local_rank < torch.cuda.device_count():
-        raise FitHubertError(
-            f"--local_rank {local_rank}: expected a GPU of that number, found {torch.cuda.device_count()} with "
-            f"--device {device}; leave it out, and one process trains"
-        )
     missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise FitHubertError(
             f"--local_rank {local_rank}: expected a launcher's environment, found no {', '.join(missing)}; start it "
             "with torchrun, or leave it out"
         )
+    try:
+        torch.cuda.set_device(local_rank)  # as s3prl does
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise FitHubertError(f"--local_rank {local_rank}: expected a GPU of that number, found: {reason}") from None

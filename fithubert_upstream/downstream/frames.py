@@ -26,7 +26,8 @@ def check_frames(args: argparse.Namespace, config: dict[str, Any], rate: int, fr
     if args.mode == "inference":
         return
     if args.downstream == "sv_voxceleb1" and expert["modelrc"].get("module") == "XVector":
-        _check_speakers(args, expert["datarc"], frames)
+        splits = [args.evaluate_split] if args.mode == "evaluate" else config["runner"]["eval_dataloaders"]
+        _check_speakers(args, expert["datarc"], splits, frames)
     block, where = {"asr": (expert.get("modelrc"), "modelrc"), "ctc": (expert.get("model"), "model")}.get(
         args.downstream, (None, "")
     )
@@ -34,12 +35,12 @@ def check_frames(args: argparse.Namespace, config: dict[str, Any], rate: int, fr
         _check_rate(args, block, where, rate)
 
 
-def _check_speakers(args: argparse.Namespace, data: dict[str, Any], frames: Callable[[int], int]) -> None:
+def _check_speakers(
+    args: argparse.Namespace, data: dict[str, Any], splits: list[str], frames: Callable[[int], int]
+) -> None:
     lengths = range(STEP, LONGEST, STEP)
     shortest = lengths[bisect_left(lengths, XVECTOR_FRAMES, key=frames)]
-    splits = [args.evaluate_split] if args.mode == "evaluate" else ["dev", "test"]
     trials = {split: Path(data[f"{split}_meta_data"]) for split in splits}
-    trials = {split: path for split, path in trials.items() if path.is_file()}  # /dev/null is none
     min_samples = data["vad_config"]["min_sec"] if args.mode == "train" else None
     check_lengths(Path(data["file_path"]), trials, min_samples, shortest)
 

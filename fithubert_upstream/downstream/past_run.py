@@ -5,7 +5,6 @@ says otherwise is refused, and files that a run was begun with are known by thei
 """
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from fithubert_upstream import s3prl_compat
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, find_config, read_yaml
 from fithubert_upstream.downstream.flags import DEFAULTS, OF_A_RUN, with_defaults
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.remembered import absolute, difference, digest_of
 from fithubert_upstream.torch_files import newest_whole, read_own, states_in
 
 JOB = "fithubert downstream"
@@ -95,19 +95,6 @@ def begin(given: argparse.Namespace) -> tuple[argparse.Namespace, dict[str, Any]
         "digests": {name: digest_of(getattr(args, name)) for name in FILES},
     }
     return args, config
-
-
-def absolute(name: str | None) -> str | None:
-    """A path that is there, as it is named from any folder; whatever else it is (a URL, an id), as it is."""
-    return str(Path(name).absolute()) if name is not None and Path(name).exists() else name
-
-
-def digest_of(name: str | None) -> str | None:
-    """SHA-256 of a file; None for what is no file."""
-    if name is None or not Path(name).is_file():
-        return None
-    with open(name, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_init(args: argparse.Namespace, total_steps: int) -> None:
@@ -219,15 +206,6 @@ def _check_config(given: argparse.Namespace, then: argparse.Namespace) -> None:
         )
 
 
-def difference(then: Any, now: Any, key: str = "config") -> str | None:
-    """The first key at which two configs differ, with both values."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*then, *now])
-        found = (difference(then.get(name), now.get(name), f"{key}.{name}") for name in keys)
-        return next(filter(None, found), None)
-    return None if then == now else f"{key} {now!r} and not {then!r}"
-
-
 def check_files(args: argparse.Namespace, path: Path) -> None:
     """Raise FitHubertError unless the upstream's files are there and are those that the run was begun with."""
     then = read_run("-e", path)["Args"]
@@ -236,7 +214,7 @@ def check_files(args: argparse.Namespace, path: Path) -> None:
         now, was = getattr(args, name), getattr(then, name, None)
         if now is None or was is None or "://" in str(now) or args.hub != "torch":
             if now != was:
-                raise FitHubertError(f"{flag} {now}: expected {was}, as the run was begun with; {NEW_RUN}")
+                raise FitHubertError(f"{flag}: expected {was}, as the run was begun with, found {now}; {NEW_RUN}")
             continue
         expected = digests.get(name) or digest_of(was)
         if expected is None and now == was and (digests or by_name(args.upstream)):  # a folder, or a name
