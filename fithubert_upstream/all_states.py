@@ -9,7 +9,7 @@ from .downstream.past_run import read_run
 from .downstream.tasks import Task, task_of
 from .errors import FitHubertError
 from .files import atomic_path
-from .torch_files import states_in
+from .torch_files import states_in, step_of
 
 
 def evaluate_all_states(given: argparse.Namespace, argv: list[str]) -> dict[str, float]:
@@ -75,7 +75,7 @@ def _plot(task: Task, split: str, values: dict[Path, float], best: Path, path: P
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    steps = {state: int(state.stem.split("-")[-1]) for state in values}
+    steps = {state: step_of(state) for state in values}
     axes.plot(list(steps.values()), list(values.values()), marker="o")
     axes.plot(steps[best], values[best], marker="o", color="C1", markersize=10, label=f"best: {values[best]:.2f}")
     axes.set(xlabel="step", ylabel=f"{split} {task.metric}", title=task.title)

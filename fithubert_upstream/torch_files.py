@@ -67,6 +67,11 @@ def states_in(folder: str | Path) -> list[Path]:
     return sorted(numbers, key=numbers.__getitem__)
 
 
+def step_of(states: Path) -> int:
+    """The number in the name of a states-STEP.ckpt."""
+    return int(states.stem.rpartition("-")[2])
+
+
 def newest_whole(paths: list[Path], read: Callable[[Path], Content]) -> tuple[Path, Content]:
     """The last of these checkpoints that can be read, with its content; damaged ones are told in a line each.
 

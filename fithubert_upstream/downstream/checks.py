@@ -80,11 +80,12 @@ def _check_s3prl_source(args: argparse.Namespace, entry: Callable) -> None:
     """By s3prl's names: *_local, *_url, *_gdriveid and *_custom take a checkpoint, others bring their own unseen."""
     name, parameters = args.upstream, inspect.signature(entry).parameters
     takes = name.endswith(("_local", "_url", "_gdriveid", "_custom"))
-    for flag, key in (("-k", "ckpt"), ("-g", "model_config")):
-        needed = key in parameters and parameters[key].default is inspect.Parameter.empty
-        if needed and getattr(args, f"upstream_{key}") is None:
-            raise FitHubertError(f"-u {name}: expected {flag} beside it, found none")
-    if args.upstream_ckpt is not None and (name == "baseline_local" or not (takes or "ckpt" in parameters)):
+    takes_ckpt = name != "baseline_local" and (takes or "ckpt" in parameters)
+    if takes_ckpt and args.upstream_ckpt is None:
+        raise FitHubertError(f"-u {name}: expected -k beside it, found none")
+    if name in ("baseline_local", "stft_mag") and args.upstream_model_config is None:
+        raise FitHubertError(f"-u {name}: expected -g beside it, found none")
+    if args.upstream_ckpt is not None and not takes_ckpt:
         raise FitHubertError(f"-k {args.upstream_ckpt}: expected none, since -u {name} brings its own; leave it out")
     if args.upstream_model_config is not None and not (takes or "model_config" in parameters):
         raise FitHubertError(f"-g {args.upstream_model_config}: expected none, since -u {name} does not read it")

@@ -34,12 +34,12 @@ def huggingface_upstream(args: argparse.Namespace) -> Iterator[None]:
         replaced(run_downstream, "HfApi", lambda: no_login),
         replaced(run_downstream, "HfFolder", no_login),
         replaced(huggingface_hub, "snapshot_download", lambda *names, **options: str(folder)),
-        replaced(sys, "path", list(sys.path)),  # to which s3prl adds the folder
     ):
         try:
             yield
         finally:
             sys.modules.pop("expert", None)
+            sys.path[:] = [path for path in sys.path if path != str(folder)]  # s3prl adds it
             if before is not None:
                 sys.modules["expert"] = before
 

@@ -87,8 +87,10 @@ def begin(given: argparse.Namespace) -> tuple[argparse.Namespace, dict[str, Any]
         raise FitHubertError(f"-c: expected a config, found none; give one of {names}")
     args.config = str(find_config(args.config, DOWNSTREAM_CONFIGS))
     config = read_yaml(args.config)
-    for name in (*FILES, "init_ckpt", "cache_dir"):
+    for name in (*FILES, "init_ckpt"):
         setattr(args, name, absolute(getattr(args, name)))
+    if args.cache_dir is not None:
+        args.cache_dir = str(Path(args.cache_dir).absolute())
     args.begun = {
         "config": read_yaml(args.config),
         "init_ckpt": args.init_ckpt,
