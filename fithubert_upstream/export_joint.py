@@ -15,6 +15,7 @@ from .errors import FitHubertError
 from .hubconf import ENTRIES
 from .joint_model import FEATURES, JointModel, JointModelConfig, build_joint, save_joint
 from .model import FitHubert
+from .parser import Parser
 from .torch_files import read_torch
 
 TASK = "joint_ks_sv"
@@ -23,7 +24,7 @@ BEST = "dev-best.ckpt"
 
 def main(argv: list[str]) -> None:
     """`fithubert export-joint RUN -o FILE`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fithubert export-joint",
         description="Write what a run of -d joint_ks_sv learned, student and heads, as one .safetensors file, which "
         "`fithubert listen` or a program (fithubert_upstream.joint_model.load_joint) takes. Needs no s3prl to use.",

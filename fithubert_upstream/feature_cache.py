@@ -112,7 +112,7 @@ class CachedUpstream(nn.Module):
             tensors = load_file(path, device=str(wavs[0].device))
             self.found += 1
             return tensors["only"] if "only" in tensors else [tensors[str(i)] for i in range(len(tensors))]
-        except (FileNotFoundError, SafetensorError):  # not there yet, or damaged: written anew
+        except (OSError, SafetensorError, KeyError):  # not there yet, damaged or something else: written anew
             feature = self._compute(wavs)
             self._computed[name] += 1
             if self._computed[name] >= self.keep_from:

@@ -15,6 +15,7 @@ from . import s3prl_compat
 from .checkpoint import STUDENT_KEY, load_fithubert, save_checkpoint
 from .config import DistillationConfig, expand_variables, find_config, read_yaml
 from .errors import FitHubertError
+from .parser import Parser
 from .remembered import absolute, difference, with_absolute_paths
 from .torch_files import newest_whole, read_own, states_in
 
@@ -30,9 +31,9 @@ RUNNER_KEYS = (
 UPSTREAMS = ("fithubert",)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The flags of s3prl's run_pretrain.py, under their names."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fithubert pretrain",
         description="Distil a student from a frozen teacher with s3prl's pretrain runner.",
         epilog="example: fithubert pretrain -u fithubert -g fithubert.yaml -c fithubert_runner.yaml -n my_student "

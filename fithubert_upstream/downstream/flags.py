@@ -1,7 +1,6 @@
 """The flags of `fithubert downstream`: those of s3prl's run_downstream.py and ours, and which of them go together."""
 
 import argparse
-import difflib
 import math
 import os
 
@@ -9,6 +8,7 @@ import torch
 
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.parser import Parser
 
 # What s3prl's runner is given where a flag is not, under the names it reads.
 DEFAULTS = {
@@ -58,23 +58,6 @@ OF_A_RUN = {
     "downstream_variant": "-v",
     "seed": "--seed",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Tells a mistake as a FitHubertError, and for a flag that is not there the nearest."""
-
-    def parse_args(self, args=None, namespace=None):
-        found, rest = self.parse_known_args(args, namespace)
-        if rest:
-            flag = rest[0].partition("=")[0]
-            near = difflib.get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]}?" if near else f"`{self.prog} --help` lists the flags"
-            what = "flag" if flag.startswith("-") else "word"
-            raise FitHubertError(f"{flag}: expected no such {what}, found it; {hint}")
-        return found
-
-    def error(self, message):
-        raise FitHubertError(f"{message}; `{self.prog} --help` lists the flags")
 
 
 def build_parser() -> Parser:

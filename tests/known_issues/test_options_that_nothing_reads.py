@@ -7,7 +7,7 @@
 import pytest
 import torch
 
-from fithubert_upstream import hubconf, register, s3prl_models
+from fithubert_upstream import export_joint, hubconf, register, run_pretrain, s3prl_models
 from fithubert_upstream.assets import find
 from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.downstream import checks
@@ -77,7 +77,7 @@ def test_what_s3prls_runner_passes_to_every_entry(tmp_path):
         (["-u", "hubert_base", "-k", MINI], "-k .*: expected none, since -u hubert_base"),
         (["-u", "fbank", "-g", __file__], "-g .*: expected none, since -u fbank"),
         (["-u", "fbank", "-r"], "-r: expected an upstream that is downloaded"),
-        (["-u", "fithubert_local"], "fithubert_local: expected -k|fithubert_local: expected a ckpt"),
+        (["-u", "fithubert_local"], "fithubert_local: expected a ckpt (-k), found none"),
         (["-u", "hubert_local"], "hubert_local: expected -k"),
         (["-u", "baseline_local"], "baseline_local: expected -g"),
         (["-u", "fithubert", "-k", MINI, "-g", "no.yaml"], "-g no.yaml: expected a file"),
@@ -123,6 +123,15 @@ def test_flags_that_do_not_go_together(flags, words):
     with pytest.raises(FitHubertError, match=words.replace("?", r"\?")) as caught:
         read_flags(flags)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("job", [run_pretrain.main, export_joint.main])
+def test_unknown_words_of_other_jobs(job):
+    needed = ["run", "-o", "x"] if job is export_joint.main else []
+    with pytest.raises(FitHubertError, match="more: expected no such word"):
+        job([*needed, "more"])
+    with pytest.raises(FitHubertError, match="--upstraem: expected no such flag, found it; did you mean --upstream"):
+        job([*needed, "--upstraem", "x"])
 
 
 FEATURES = {"last_hidden_state": torch.zeros(1, 4, 2), "hidden_states": [torch.zeros(1, 4, 2)] * 3, "_info": ["a"]}
