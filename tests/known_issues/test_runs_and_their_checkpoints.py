@@ -165,7 +165,7 @@ def test_a_checkpoint_that_moved(begun, trained, monkeypatch):
         hidden.rename(root / "student.safetensors")
 
 
-def test_a_checkpoint_that_is_another_now(begun, trained, tmp_path):
+def test_a_checkpoint_that_is_another_now(begun, trained, tmp_path, capsys):
     states = torch.load(begun / "states-2.ckpt", weights_only=True)
     changed = student(tmp_path / "changed.safetensors", 3)
     states["Args"].upstream_ckpt = str(changed)
@@ -175,6 +175,8 @@ def test_a_checkpoint_that_is_another_now(begun, trained, tmp_path):
     main(["-m", "evaluate", "-e", str(begun)])
     changed.unlink()
     assert "say where it is now with -k" in refused("-m", "evaluate", "-e", begun)
+    assert main(["-m", "evaluate", "-e", str(begun), "-k", "student.safetensors"]) == trained[1]
+    assert "whose content was not remembered" in capsys.readouterr().out
 
 
 # flags that a checkpoint overrides
