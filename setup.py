@@ -58,7 +58,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0 AND BSD-2-Clause",  # the second is that of the CMU dictionary's file
     license_files=["LICENSE", "fithubert_upstream/assets/cmudict.LICENSE"],
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     # downstream_configs/ stands at the top of the repository, where s3prl users look for it, and
     # travels inside the package so that `fithubert demo` works wherever it is installed.
     packages=[*find_packages(include=["fithubert_upstream*"]), "fithubert_upstream.downstream_configs"],

@@ -2,27 +2,32 @@
 
 import argparse
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from .downstream import checks
+from .downstream.flags import DEFAULTS
+from .downstream.past_run import read_run
 from .downstream.tasks import Task, task_of
 from .errors import FitHubertError
 from .files import atomic_path
+from .torch_files import states_in, step_of
 
 
-def evaluate_all_states(ours: argparse.Namespace, argv: list[str]) -> dict[str, float]:
+def evaluate_all_states(
+    given: argparse.Namespace, argv: list[str], evaluate: Callable[[list[str]], dict[str, float]]
+) -> dict[str, float]:
     """Run `-m evaluate` on each states-*.ckpt of a folder; print and write a table and a picture, name the best.
 
     The table is `all_states_<split>.csv` in the folder, the picture lies beside it.
 
     Parameters
     ----------
-    ours : argparse.Namespace
-        With mode, past_exp (the folder) and evaluate_split.
+    given : argparse.Namespace
+        What is given of mode, past_exp (the folder) and evaluate_split.
     argv : list of str
         All flags of the command, without `--all-states`.
+    evaluate : callable
+        Runs `fithubert downstream` with such flags, and gives what it logged.
 
     Returns
     -------
@@ -34,24 +39,22 @@ def evaluate_all_states(ours: argparse.Namespace, argv: list[str]) -> dict[str, 
     FitHubertError
         There are no such checkpoints, one is damaged or of another task than SUPERB's, or it is not an evaluation.
     """
-    from .run_downstream import main
-
-    folder = Path(ours.past_exp or "")
-    if ours.mode != "evaluate" or ours.past_exp is None or not folder.is_dir():
+    past_exp = getattr(given, "past_exp", None)
+    folder = Path(past_exp or "")
+    if given.mode != "evaluate" or past_exp is None or not folder.is_dir():
         raise FitHubertError(
-            f"--all-states: expected -m evaluate -e DIR, found -m {ours.mode} -e {ours.past_exp}; "
+            f"--all-states: expected -m evaluate -e DIR, found -m {given.mode} -e {past_exp}; "
             "name the folder of an experiment"
         )
-    states = sorted(folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[-1]))
+    states = states_in(folder)
     if not states:
         raise FitHubertError(f"-e {folder}: expected states-*.ckpt in it, found none; train first")
 
-    for path in states:  # a damaged one is told before the first is evaluated
-        checks.check_past_exp(str(path))
-    task = task_of(torch.load(states[0], map_location="cpu", weights_only=True)["Args"].downstream)
-    split = ours.evaluate_split
+    runs = [read_run("-e", path) for path in states]  # a damaged one is told before the first is evaluated
+    task = task_of(runs[0]["Args"].downstream)
+    split = getattr(given, "evaluate_split", DEFAULTS["evaluate_split"])
 
-    results = {path: main([*argv, "-e", str(path)]) for path in states}
+    results = {path: evaluate([*argv, "-e", str(path)]) for path in states}
     values = {path: task.result(scalars, split) for path, scalars in results.items()}
     best = (max if task.higher_is_better else min)(values, key=values.get)
 
@@ -75,7 +78,7 @@ def _plot(task: Task, split: str, values: dict[Path, float], best: Path, path: P
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    steps = {state: int(state.stem.split("-")[-1]) for state in values}
+    steps = {state: step_of(state) for state in values}
     axes.plot(list(steps.values()), list(values.values()), marker="o")
     axes.plot(steps[best], values[best], marker="o", color="C1", markersize=10, label=f"best: {values[best]:.2f}")
     axes.set(xlabel="step", ylabel=f"{split} {task.metric}", title=task.title)

@@ -5,12 +5,10 @@ but tensors and plain containers.
 """
 
 import logging
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import safetensors
@@ -22,6 +20,7 @@ from .config import FitHubertConfig, parse_conv_layers, read_yaml
 from .errors import FitHubertError
 from .files import atomic_path
 from .model import FitHubert
+from .torch_files import misfit, read_torch
 
 logger = logging.getLogger(__name__)
 
@@ -115,23 +114,9 @@ def build_model(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Pa
 
 def fill_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Give a model made on the meta device exactly these weights: none missing, none left over, all shapes alike."""
-    expected = model.state_dict()
-    missing, unexpected = expected.keys() - weights.keys(), weights.keys() - expected.keys()
-    if missing or unexpected:
-        raise FitHubertError(
-            f"{path}: weights do not fit the config: {_some(missing)} missing, {_some(unexpected)} unexpected"
-        )
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            raise FitHubertError(
-                f"{path}: {name}: expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
-            )
+    if found := misfit(model.state_dict(), weights):
+        raise FitHubertError(f"{path}: weights do not fit the config: {found}")
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
-
-
-def _some(names: set[str]) -> str:
-    names = sorted(names)
-    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "none"
 
 
 # --- the authors' release ---------------------------------------------------------------------------
@@ -309,66 +294,3 @@ def _rename(name: str, config: FitHubertConfig) -> str:
         layer = int(match[1]) + 1 if len(config.head_layers) > 1 else config.num_layers
         return f"heads.{layer}.{'upsample' if match[2] == 'upsampler' else 'linear'}.{kind}"
     return name
-
-
-# --- reading .ckpt files without running them ---------------------------------------------------------
-
-
-class Inert:
-    """Stands in for any class or function a checkpoint names; takes everything, does nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        pass
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Inert":
-        return object.__new__(cls)
-
-    def _ignore(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __call__(self, *args: Any, **kwargs: Any) -> "Inert":
-        return self
-
-    __setstate__ = __setitem__ = append = extend = add = _ignore
-
-
-class InertUnpickler(pickle.Unpickler):
-    """Rebuilds tensors and plain containers; whatever else a file names becomes `Inert`."""
-
-    ALLOWED = frozenset(
-        {
-            ("collections", "OrderedDict"),
-            ("torch._utils", "_rebuild_tensor_v2"),
-            ("torch._utils", "_rebuild_parameter"),
-            ("torch", "Size"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        return super().find_class(module, name) if (module, name) in self.ALLOWED else Inert
-
-
-def read_torch(path: Path, unpickler: type[InertUnpickler] = InertUnpickler) -> dict[str, Any]:
-    """The dict in a `torch.save` file: by `weights_only`, or inertly where it also holds objects.
-
-    Raises FitHubertError when the file is damaged or holds no dict.
-    """
-
-    def load(file: Any, **options: Any) -> Any:  # the head of a file in torch's format before 1.6
-        return unpickler(file, **options).load()
-
-    try:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # Lightning's, fairseq's or s3prl's own objects beside the weights
-            inert = SimpleNamespace(Unpickler=unpickler, load=load, __name__="inert")
-            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert)
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise FitHubertError(f"{path}: truncated or not a PyTorch checkpoint ({_first_line(error)})") from error
-    if not isinstance(content, Mapping):
-        raise FitHubertError(f"{path}: expected a checkpoint holding a dict, found {type(content).__name__}")
-    return dict(content)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

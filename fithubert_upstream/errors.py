@@ -1,6 +1,7 @@
 """The one exception that means "what you gave is not what was expected", and its kind for a package that lacks."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -36,3 +37,13 @@ def from_extra(extra: str, what: str) -> Iterator[None]:
         name = (error.name or "").partition(".")[0]
         needs = name if isinstance(error, ModuleNotFoundError) and name else f"a working {name or extra} ({error})"
         raise MissingPackage(f"{what} needs {needs}; pip install 'fithubert-upstream[{extra}]'") from error
+
+
+def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise FitHubertError for the first of the `given` names that is not `known`; the nearest is told."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known) or 'none'}"
+            raise FitHubertError(f"{where}: expected no option {name}, found it; {hint}")

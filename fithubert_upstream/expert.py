@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .checkpoint import load_fithubert
-from .errors import FitHubertError
+from .errors import FitHubertError, refuse_unknown
 from .inference import compile_layers, from_environment, prepare
 from .lengths import FRAME_RATE, SAMPLE_RATE, valid_mask
 from .long_audio import encode_windows
+
+RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
 
 
 class UpstreamExpert(UpstreamBase):
@@ -35,9 +37,10 @@ class UpstreamExpert(UpstreamBase):
         precision: str | None = None,
         compile: bool | None = None,
         chunk_seconds: float | None = None,
-        **kwargs,
+        **unknown,
     ):
-        super().__init__(**kwargs)
+        refuse_unknown("UpstreamExpert", unknown, (*RUN_OPTIONS, "model_config"))
+        super().__init__()
         self.precision, self.compiled, self.chunk_seconds = from_environment(precision, compile, chunk_seconds)
         self.model = prepare(load_fithubert(ckpt, model_config), self.precision, self.compiled)
 

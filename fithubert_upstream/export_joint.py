@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from . import s3prl_compat
-from .checkpoint import build_model, check_file, read_torch
-from .download import is_url
+from .checkpoint import build_model, check_file
+from .downstream.flags import DEFAULTS
 from .downstream.joint_ks_sv.config import KeywordConfig
+from .downstream.past_run import check_entries, check_files
 from .errors import FitHubertError
 from .hubconf import ENTRIES
 from .joint_model import FEATURES, JointModel, JointModelConfig, build_joint, save_joint
 from .model import FitHubert
 from .outputs import check_output_file
+from .parser import Parser
+from .torch_files import read_torch
 
 TASK = "joint_ks_sv"
 BEST = "dev-best.ckpt"
@@ -22,7 +25,7 @@ BEST = "dev-best.ckpt"
 
 def main(argv: list[str]) -> None:
     """`fithubert export-joint RUN -o FILE`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fithubert export-joint",
         description="Write what a run of -d joint_ks_sv learned, student and heads, as one .safetensors file, which "
         "`fithubert listen` or a program (fithubert_upstream.joint_model.load_joint) takes. Needs no s3prl to use.",
@@ -117,6 +120,7 @@ def _read_states(path: Path) -> tuple[dict[str, Any], argparse.Namespace]:
             f"{path}: expected a checkpoint of `fithubert downstream -d {TASK}`, found no {', '.join(missing)} inside"
         )
     args = states["Args"]
+    check_entries("run", path, states, "evaluate")
     if getattr(args, "downstream", None) != TASK:
         raise FitHubertError(
             f"{path}: expected a run of -d {TASK}, found one of -d {getattr(args, 'downstream', 'unknown')}"
@@ -133,14 +137,11 @@ def _student(
             f"{path}: expected a run on a FitHuBERT upstream ({', '.join(ENTRIES)}), found one on {args.upstream}; "
             "others cannot be exported"
         )
-    ckpt, model_config = args.upstream_ckpt, getattr(args, "upstream_model_config", None)
+    now = argparse.Namespace(**DEFAULTS | vars(args))
     if upstream_ckpt is not None:
-        ckpt, model_config = str(upstream_ckpt), None
-    if ckpt is not None and not is_url(ckpt) and not Path(ckpt).is_file():
-        raise FitHubertError(
-            f"{path}: expected its upstream's checkpoint at {ckpt}, found nothing; say where it is now with -k"
-        )
-    student = ENTRIES[args.upstream](ckpt=ckpt, model_config=model_config).model
+        now.upstream_ckpt = str(upstream_ckpt)
+    check_files(now, path)
+    student = ENTRIES[args.upstream](ckpt=now.upstream_ckpt, model_config=now.upstream_model_config).model
     if "Upstream" not in states:
         return student
     weights = {name.removeprefix("model."): tensor for name, tensor in states["Upstream"].items()}

@@ -35,8 +35,7 @@ class CachedUpstream(nn.Module):
     upstream : nn.Module
         As s3prl's hub builds it: list of (T,) waveforms -> dict of features.
     feature : str
-        The only key of that dict that is kept and answered (`-s`); `hidden_states` where there is no such key,
-        as s3prl's Featurizer does.
+        The only key of that dict that is kept and answered (`-s`).
     folder : path
         Entries lie in sub-folders named after a digest of the upstream (its class, weights and `identity`), so
         that one folder serves many.
@@ -76,7 +75,7 @@ class CachedUpstream(nn.Module):
         Raises
         ------
         FitHubertError
-            The folder cannot be written to.
+            The folder cannot be written to, or the upstream has no such feature.
         """
         is_replica = getattr(self, "_is_replica", False)  # of nn.DataParallel, which has no weights to go by
         if self.upstream.training or torch.is_grad_enabled() or is_replica:
@@ -98,7 +97,10 @@ class CachedUpstream(nn.Module):
     def _compute(self, wavs: list[Tensor]) -> Feature:
         features = self.upstream(wavs)
         if self.feature not in features:
-            self.feature = "hidden_states"
+            there = ", ".join(key for key in features if not key.startswith("_"))
+            raise FitHubertError(
+                f"-s {self.feature}: expected a feature of the upstream, found none of that name; it has {there}"
+            )
         feature = features[self.feature]
         feature = list(feature.values()) if isinstance(feature, dict) else feature  # as s3prl's Featurizer takes them
         return list(feature) if isinstance(feature, tuple) else feature
@@ -111,7 +113,7 @@ class CachedUpstream(nn.Module):
             tensors = load_file(path, device=str(wavs[0].device))
             self.found += 1
             return tensors["only"] if "only" in tensors else [tensors[str(i)] for i in range(len(tensors))]
-        except (OSError, SafetensorError):  # not there yet, damaged or another user's: written anew
+        except (OSError, SafetensorError, KeyError):  # not there yet, damaged or something else: written anew
             feature = self._compute(wavs)
             self._computed[name] += 1
             if self._computed[name] >= self.keep_from:

@@ -4,6 +4,7 @@ Each returns an `UpstreamExpert` and takes what s3prl's runner passes: ckpt, mod
 """
 
 from .download import GOOGLE_DRIVE, fetch_checkpoint, is_url
+from .errors import FitHubertError, refuse_unknown
 
 # (checkpoint, yaml) of the authors' releases on Google Drive, from the README of github glory20h/FitHuBERT.
 RELEASES = {
@@ -13,62 +14,67 @@ RELEASES = {
 }
 
 
-def fithubert(ckpt=None, model_config=None, refresh=False, **kwargs):
+def fithubert(ckpt=None, model_config=None, refresh=False, **options):
     """The student in `ckpt` (a path or URL); without one, the authors' 960 h release."""
     if ckpt is None:
-        return fithubert_960h(refresh=refresh, **kwargs)
+        check_source("fithubert", ckpt, model_config, refresh)
+        return fithubert_960h(refresh, **options)
     if is_url(ckpt):
-        return fithubert_url(ckpt, model_config, refresh, **kwargs)
-    return fithubert_local(ckpt, model_config, **kwargs)
+        return fithubert_url(ckpt, model_config, refresh, **options)
+    return fithubert_local(ckpt, model_config, refresh, **options)
 
 
-def fithubert_local(ckpt, model_config=None, **kwargs):
+def fithubert_local(ckpt, model_config=None, refresh=False, **options):
     """A student from a file: our .safetensors, a states-*.ckpt of `fithubert pretrain`, an official .ckpt with its
     .yaml as `model_config`, or an .onnx of `fithubert export`.
 
     But for an .onnx, `precision="bf16"`, `compile=True` and `chunk_seconds=30` say how it runs (`UpstreamExpert`).
     """
-    if str(ckpt).endswith(".onnx"):
-        from .errors import FitHubertError
-        from .onnx_expert import OnnxExpert
+    from .expert import RUN_OPTIONS, UpstreamExpert
 
-        unfit = [name for name in ("precision", "compile", "chunk_seconds") if kwargs.get(name)]
-        if unfit:
-            raise FitHubertError(f"{ckpt}: expected no {' or '.join(unfit)}, which an ONNX file has settled already")
-        return OnnxExpert(ckpt, **kwargs)
-    from .expert import UpstreamExpert
+    check_source("fithubert_local", ckpt, model_config, refresh)
+    refuse_unknown("fithubert_local", options, (*RUN_OPTIONS, "model_config"))
+    if not str(ckpt).endswith(".onnx"):
+        return UpstreamExpert(ckpt, model_config, **options)
+    from .onnx_expert import OnnxExpert
 
-    return UpstreamExpert(ckpt, model_config, **kwargs)
+    settled = {**options, "model_config (-g)": model_config}
+    unfit = [name for name, value in settled.items() if value]
+    if unfit:
+        raise FitHubertError(f"{ckpt}: expected no {' or '.join(unfit)}, which an ONNX file has settled already")
+    return OnnxExpert(ckpt)
 
 
-def fithubert_url(ckpt, model_config=None, refresh=False, sha256=None, **kwargs):
+def fithubert_url(ckpt, model_config=None, refresh=False, sha256=None, **options):
     """The same from a URL, downloaded once; `refresh` downloads again, `sha256` checks what arrived."""
-    return fithubert_local(fetch_checkpoint(ckpt, model_config, refresh, sha256), **kwargs)
+    check_source("fithubert_url", ckpt, model_config, refresh)
+    _check_options("fithubert_url", options, "model_config", "refresh", "sha256")
+    return fithubert_local(fetch_checkpoint(ckpt, model_config, refresh, sha256), **options)
 
 
-def fithubert_mini(**kwargs):
+def fithubert_mini(**options):
     """The small student inside the package, 1.3 M parameters, distilled from `hubert_mini`; needs no network."""
-    return _embedded("fithubert_mini", **kwargs)
+    return _embedded("fithubert_mini", **options)
 
 
-def hubert_mini(**kwargs):
+def hubert_mini(**options):
     """The small HuBERT inside the package, 5.2 M parameters, pretrained on synthetic speech; needs no network."""
-    return _embedded("hubert_mini", **kwargs)
+    return _embedded("hubert_mini", **options)
 
 
-def fithubert_960h(refresh=False, **kwargs):
+def fithubert_960h(refresh=False, **options):
     """FitHuBERT distilled from HuBERT Base on LibriSpeech 960 h, the authors' release."""
-    return _release("fithubert_960h", refresh, **kwargs)
+    return _release("fithubert_960h", refresh, **options)
 
 
-def fithubert_100h(refresh=False, **kwargs):
+def fithubert_100h(refresh=False, **options):
     """FitHuBERT distilled from HuBERT Base on LibriSpeech 100 h, the authors' release."""
-    return _release("fithubert_100h", refresh, **kwargs)
+    return _release("fithubert_100h", refresh, **options)
 
 
-def fitw2v2_960h(refresh=False, **kwargs):
+def fitw2v2_960h(refresh=False, **options):
     """The same student distilled from wav2vec 2.0 Base on LibriSpeech 960 h, the authors' release."""
-    return _release("fitw2v2_960h", refresh, **kwargs)
+    return _release("fitw2v2_960h", refresh, **options)
 
 
 ENTRIES = {
@@ -96,14 +102,41 @@ def register() -> None:
         setattr(hub, name, entry)
 
 
-def _embedded(name, ckpt=None, model_config=None, refresh=False, **kwargs):
+def check_source(name, ckpt=None, model_config=None, refresh=False):
+    """Raise FitHubertError for what an entry of ours would leave unread of what s3prl's runner passes to each."""
+    default = name == "fithubert" and ckpt is None  # the 960 h release
+    brings_own = default or name in (*RELEASES, "fithubert_mini", "hubert_mini")
+    for word, value in (("ckpt (-k)", ckpt), ("model_config (-g)", model_config)):
+        if brings_own and value is not None:
+            raise FitHubertError(
+                f"{name}: expected no {word}, since the model comes with its own, found {value}; "
+                f"{'give a ckpt (-k) too' if default else 'fithubert_local (-u) takes a file'}"
+            )
+    if name in ("fithubert_local", "fithubert_url") and ckpt is None:
+        raise FitHubertError(f"{name}: expected a ckpt (-k), found none; fithubert_mini (-u) needs none")
+    downloads = default or name in (*RELEASES, "fithubert_url") or (name == "fithubert" and is_url(ckpt))
+    if refresh and not downloads:
+        raise FitHubertError(f"{name}: expected no refresh (-r), since nothing is downloaded; leave it out")
+
+
+def _check_options(name, options, *more):
+    from .expert import RUN_OPTIONS
+
+    refuse_unknown(name, options, (*RUN_OPTIONS, *more))
+
+
+def _embedded(name, ckpt=None, model_config=None, refresh=False, **options):
     """s3prl's runner passes ckpt, model_config and refresh to every entry; an embedded model brings its own."""
     from . import assets
 
-    return fithubert_local(assets.find(name), **kwargs)
+    check_source(name, ckpt, model_config, refresh)
+    _check_options(name, options)
+    return fithubert_local(assets.find(name), **options)
 
 
-def _release(name, refresh, ckpt=None, model_config=None, **kwargs):
+def _release(name, refresh, ckpt=None, model_config=None, sha256=None, **options):
     """s3prl's runner passes ckpt and model_config to every entry; a release brings its own."""
+    check_source(name, ckpt, model_config, refresh)
+    _check_options(name, options, "refresh", "sha256")
     ckpt, model_config = (GOOGLE_DRIVE.format(file_id) for file_id in RELEASES[name])
-    return fithubert_url(ckpt, model_config, refresh, **kwargs)
+    return fithubert_url(ckpt, model_config, refresh, sha256, **options)

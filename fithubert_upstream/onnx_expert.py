@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .checkpoint import check_file
 from .config import FitHubertConfig
-from .errors import FitHubertError, from_extra
+from .errors import FitHubertError, from_extra, refuse_unknown
 from .expert import collate, stack_utterances
 from .export import FORMAT, open_session, run
 from .lengths import FRAME_RATE
@@ -32,8 +32,9 @@ class OnnxExpert(UpstreamBase):
 
     utterance_wise = True  # each waveform is run by itself; the feature cache asks for it
 
-    def __init__(self, ckpt: str | Path, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, ckpt: str | Path, **unknown):
+        refuse_unknown("OnnxExpert", unknown, ())
+        super().__init__()
         path = Path(ckpt)
         with from_extra("onnx", str(path)):
             importlib.import_module("onnxruntime")

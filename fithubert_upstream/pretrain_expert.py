@@ -15,6 +15,8 @@ from .distillation import DistillationTask
 from .errors import FitHubertError
 from .files import atomic_path
 from .precision import choose_precision
+from .remembered import with_absolute_paths
+from .torch_files import misfit
 
 STATE_KEY = "FitHubert_State"
 
@@ -33,7 +35,7 @@ class UpstreamPretrainExpert(nn.Module):
         if isinstance(upstream_config, dict):
             self.config = DistillationConfig.from_dict(upstream_config)
         else:
-            self.config = DistillationConfig.from_yaml(upstream_config)
+            self.config = with_absolute_paths(DistillationConfig.from_yaml(upstream_config))
         self.device = device
         self.data_seed = torch.initial_seed()
         data, precision = _read_datarc(datarc)
@@ -98,6 +100,8 @@ class UpstreamPretrainExpert(nn.Module):
 
     def load_model(self, init_ckpt: dict) -> None:
         """Take up what `add_state_to_save` left."""
+        if found := misfit(self.task.student.state_dict(), init_ckpt[STUDENT_KEY]):
+            raise FitHubertError(f"expected a checkpoint that fits its own config, found another: {found}")
         self.task.student.load_state_dict(init_ckpt[STUDENT_KEY])
         state = init_ckpt[STATE_KEY]
         self.consumed = self.dataloader.sampler.consumed = state["consumed"]

@@ -8,7 +8,6 @@ told before a model is built, and checkpoints are written whole or not at all.
 
 import argparse
 import importlib
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -17,14 +16,20 @@ from pathlib import Path
 import torch
 
 from fithubert_upstream import s3prl_compat
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, expand_variables, find_config
+from fithubert_upstream.config import expand_variables
 from fithubert_upstream.downstream import checks
+from fithubert_upstream.downstream.flags import OURS, check_local_rank, read_flags
+from fithubert_upstream.downstream.frames import check_frames
+from fithubert_upstream.downstream.hf_hub import huggingface_upstream
+from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, resume
 from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import remove_temporaries
 from fithubert_upstream.launcher import check_alone
 from fithubert_upstream.outputs import check_feature_cache, check_output_folder
+from fithubert_upstream.remembered import make_absolute
 from fithubert_upstream.run_folder import check_start
+from fithubert_upstream.s3prl_models import checked_models
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
 _MODULES = {
@@ -39,7 +44,7 @@ def main(argv: list[str]) -> dict[str, float]:
     Parameters
     ----------
     argv
-        The flags of s3prl's `run_downstream.py`, and those of `own_parser`.
+        The flags of s3prl's `run_downstream.py`, and ours (`downstream.flags`).
 
     Returns
     -------
@@ -52,30 +57,22 @@ def main(argv: list[str]) -> dict[str, float]:
     FitHubertError
         A config, checkpoint, corpus, split, audio file or upstream is not there or not usable.
     """
-    given = argv
     if not _is_joint_ddp(argv):
         check_alone("a task", argv)
-    ours, argv = _own_flags(argv)
-    if ours.all_states:
+    given = read_flags(argv)
+    if getattr(given, "all_states", False):
         from fithubert_upstream.all_states import evaluate_all_states
 
-        return evaluate_all_states(ours, [flag for flag in given if flag != "--all-states"])
-    if ours.help:
-        print(own_parser().format_help())
-    if ours.config is not None:
-        argv = [*argv, "-c", str(find_config(ours.config, DOWNSTREAM_CONFIGS))]
-    elif _needs_config(ours):
-        names = ", ".join(available_configs(DOWNSTREAM_CONFIGS))
-        raise FitHubertError(f"-c: expected a config, found none; give one of {names}")
-    if ours.past_exp is not None:
-        checks.check_past_exp(ours.past_exp)
-    if ours.mode == "train":
-        check_start(ours.past_exp, ours.expdir, ours.expname, ours.auto_resume)
+        return evaluate_all_states(given, [flag for flag in argv if flag != "--all-states"], main)
+    ours = argparse.Namespace(**{name: getattr(given, name, default) for name, default in OURS.items()})
+    if given.mode == "train":
+        place = [getattr(given, name, None) for name in ("past_exp", "expdir", "expname")]
+        check_start(*place, getattr(given, "auto_resume", False))
     check_feature_cache(ours.feature_cache)
-    checks.check_override(ours.override)
-    device = ours.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    checks.check_device(device)
-    argv = [*argv, "--device", device]
+    checks.check_override(getattr(given, "override", None))
+    given.device = getattr(given, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
+    checks.check_device(given.device)
+    check_local_rank(getattr(given, "local_rank", None))
 
     s3prl_compat.apply()
     hub = s3prl_compat.import_hub()
@@ -87,82 +84,51 @@ def main(argv: list[str]) -> dict[str, float]:
     fithubert_upstream.register()
     with ExitStack() as stack:
         stack.callback(provide_modules())
-
-        def get_args():
-            try:
-                args, config, backup_files = read_args()
-            except OSError as error:  # it makes the experiment's folder
-                raise FitHubertError(
-                    f"{error.filename}: expected a folder that can be written, found: {error.strerror}; give another"
-                ) from error
-            check_output_folder(args.expdir, "the run's folder")
-            if args.mode == "train":
-                remove_temporaries(args.expdir)
-            config = _ready(args, config, ours, hub)
-            for repair in task_repairs(args.downstream, device):
-                stack.enter_context(repair())
-            if ours.feature_cache is not None:
-                limit = round(ours.feature_cache_gb * 10**9)
-                stack.enter_context(cached_upstreams(args, ours.feature_cache, limit))
-            return args, config, backup_files
-
-        read_args = run_downstream.get_downstream_args
-        stack.enter_context(s3prl_compat.replaced(run_downstream, "get_downstream_args", get_args))
-        stack.enter_context(s3prl_compat.replaced(sys, "argv", ["fithubert downstream", *argv]))
-        if device == "cpu":
+        args, config = read_run_arguments(given)
+        check_output_folder(args.expdir, "the run's folder")
+        if args.mode == "train":
+            remove_temporaries(args.expdir)
+        config = _ready(args, config, ours, hub)
+        for repair in task_repairs(args.downstream, args.device):
+            stack.enter_context(repair())
+        if ours.feature_cache is not None:
+            limit = round(ours.feature_cache_gb * 10**9)
+            stack.enter_context(cached_upstreams(args, ours.feature_cache, limit))
+        if args.hub == "huggingface":
+            stack.enter_context(huggingface_upstream(args))
+        backups = [name for name in [args.upstream_model_config] if args.past_exp is None and Path(str(name)).is_file()]
+        Path(args.expdir).mkdir(parents=True, exist_ok=True)
+        stack.enter_context(
+            s3prl_compat.replaced(run_downstream, "get_downstream_args", lambda: (args, config, backups))
+        )
+        if args.device == "cpu":
             stack.enter_context(s3prl_compat.without_cuda())
+        # --cache_dir sets it for the whole process
+        stack.enter_context(s3prl_compat.replaced(torch.hub, "_hub_dir", torch.hub._hub_dir))
         stack.enter_context(s3prl_compat.atomic_torch_save())
         stack.enter_context(s3prl_compat.quiet_old_calls())
-        stack.enter_context(s3prl_compat.layer_in_range())
+        stack.enter_context(checked_models(partial(check_frames, args, config)))
         scalars = stack.enter_context(s3prl_compat.recorded_scalars())
         run_downstream.main()
     return scalars
 
 
-def own_parser() -> argparse.ArgumentParser:
-    """The flags that s3prl's script does not have, or that are completed for it."""
-    parser = argparse.ArgumentParser(
-        prog="fithubert downstream",
-        description="Train or evaluate a SUPERB task, or joint_ks_sv: all of run_downstream.py's flags, and these.",
-        add_help=False,
-        allow_abbrev=False,
-        epilog="example: fithubert downstream -m train -u fithubert -k student.safetensors -d speech_commands -c "
-        "mini/ks.yaml -n ks",
-    )
-    parser.add_argument("-c", "--config", help="a file, or one of " + ", ".join(available_configs(DOWNSTREAM_CONFIGS)))
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default the GPU if there is one")
-    parser.add_argument(
-        "--skip-oov", action="store_true", help="-d ctc: leave out utterances with words that the lexicon lacks"
-    )
-    parser.add_argument(
-        "--all-states",
-        action="store_true",
-        help="-m evaluate -e DIR: evaluate each states-*.ckpt there (as s3prl's test_expdir.sh), name the best",
-    )
-    parser.add_argument(
-        "--feature-cache", metavar="DIR", help="keep a frozen upstream's features there instead of computing them again"
-    )
-    parser.add_argument(
-        "--feature-cache-gb", type=float, default=50, metavar="N", help="what that folder may hold (%(default)s GB)"
-    )
-    return parser
+def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
+    """s3prl's flags and config: of a run that begins, or of the checkpoint of -e or -a; with -o applied."""
+    from s3prl.utility.helper import override
 
-
-def _own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Take out the flags that are ours or that we complete; -e, -a and so on stay for s3prl too."""
-    ours, rest = own_parser().parse_known_args(argv)
-    seen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    seen.add_argument("-m", "--mode")
-    seen.add_argument("-e", "--past_exp")
-    seen.add_argument("-a", "--auto_resume", action="store_true")
-    seen.add_argument("-t", "--evaluate_split", default="test")
-    seen.add_argument("-d", "--downstream")
-    seen.add_argument("-n", "--expname")
-    seen.add_argument("-p", "--expdir")
-    seen.add_argument("-o", "--override")
-    seen.add_argument("-h", "--help", action="store_true")
-    seen.parse_known_args(rest, namespace=ours)
-    return ours, rest
+    past = find_past(given)
+    if past is None:
+        print("[Runner] - Start a new experiment")
+        args, config = begin(given)
+    else:
+        print(f"[Runner] - Resume from {past[0]}")
+        args, config = resume(given, *past)
+    if args.override is not None and args.override.lower() != "none":
+        override(args.override, args, config)
+    if past is not None:
+        check_files(args, past[0])
+    return args, config
 
 
 def _is_joint_ddp(argv: list[str]) -> bool:
@@ -170,18 +136,11 @@ def _is_joint_ddp(argv: list[str]) -> bool:
     return "--local_rank" in argv and "--backend" in argv and "joint_ks_sv" in argv
 
 
-def _needs_config(ours: argparse.Namespace) -> bool:
-    """Whether s3prl would look for its default config, which its wheel does not have."""
-    if ours.past_exp or ours.help:
-        return False
-    expdir = Path(ours.expdir or f"result/downstream/{ours.expname}")
-    resumes = ours.auto_resume and any(expdir.glob("states-*.ckpt"))
-    return not resumes and not Path("downstream", str(ours.downstream), "config.yaml").is_file()
-
-
 def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub) -> dict:
     """s3prl's config, completed and checked."""
     checks.check_upstream(args, hub)
+    if args.init_ckpt is not None and args.past_exp is None:
+        check_init(args, config.get("runner", {}).get("total_steps", 0))
     if ours.feature_cache is not None and (args.upstream_trainable or args.hub != "torch"):
         found = "-f, with which features change" if args.upstream_trainable else f"--hub {args.hub}"
         raise FitHubertError(
@@ -189,10 +148,13 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
         )
     config = expand_variables(config)
     checks.complete(config)
+    make_absolute(config.get("downstream_expert", {}))
     if ours.skip_oov:
         corpus = config.get("downstream_expert", {}).get("corpus")
-        if corpus is None:
-            raise FitHubertError("--skip-oov: expected a config with a corpus, found none; it is for -d ctc")
+        if args.downstream != "ctc" or corpus is None or str(corpus.get("name")).lower() != "libriphone":
+            raise FitHubertError(
+                f"--skip-oov: expected -d ctc with a corpus libriphone, found -d {args.downstream}; leave it out"
+            )
         corpus["skip_oov"] = True
     checks.check_corpus(args, config)
     checks.check_words(args, config)

@@ -5,19 +5,23 @@ import random
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 
 from . import s3prl_compat
-from .checkpoint import save_checkpoint
+from .checkpoint import STUDENT_KEY, save_checkpoint
 from .config import DistillationConfig, expand_variables, find_config, read_yaml
 from .errors import FitHubertError
 from .files import remove_temporaries, write_text
 from .launcher import check_alone
 from .outputs import check_output_folder
+from .parser import Parser
+from .remembered import absolute, difference, with_absolute_paths
 from .run_folder import check_free, check_newest
+from .torch_files import newest_whole, read_own, states_in
 
 RUNNER_KEYS = (
     "n_epochs",
@@ -31,9 +35,9 @@ RUNNER_KEYS = (
 UPSTREAMS = ("fithubert",)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The flags of s3prl's run_pretrain.py, under their names."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fithubert pretrain",
         description="Distil a student from a frozen teacher with s3prl's pretrain runner.",
         epilog="example: fithubert pretrain -u fithubert -g fithubert.yaml -c fithubert_runner.yaml -n my_student "
@@ -94,14 +98,15 @@ def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     from s3prl.utility.helper import override
 
     args = build_parser().parse_args(argv)
+    given = given_flags(argv)
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if args.expdir is None and args.expname:
         args.expdir = f"result/pretrain/{args.expname}"
-    if args.auto_resume and args.expdir is not None and latest_states(args.expdir) is not None:
+    if args.auto_resume and args.expdir is not None and states_in(args.expdir):
         args.past_exp = args.expdir
 
     if args.past_exp is not None:
-        args, config = _resumed(args)
+        args, config = _resumed(args, given)
     else:
         if not args.expdir:
             raise FitHubertError("expected -n NAME or -p FOLDER for the results, found neither")
@@ -110,12 +115,17 @@ def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         args.init_ckpt = None
         args.upstream_config = str(find_config(args.upstream_config))
         config = read_yaml(find_config(args.config))
+        args.begun_config = read_yaml(find_config(args.config))
     if args.override is not None and args.override.lower() != "none":
         override(args.override, args, config)
     if args.init_ckpt is None:
         DistillationConfig.from_yaml(args.upstream_config)  # a mistake is told before anything is written
     config = expand_variables(config)
     check_runner_config(config)
+    data = config["pretrain_expert"]["datarc"]
+    for split in ("train", "valid"):  # it may go on from another folder
+        if isinstance(data.get(split), list):
+            data[split] = [absolute(name) if isinstance(name, str) else name for name in data[split]]
     if args.device == "cpu":
         config["runner"]["fp16"] = False  # s3prl's fp16 is CUDA's
     settle_precision(config)
@@ -154,24 +164,60 @@ def build_runner(args: argparse.Namespace, config: dict):
         raise
 
 
-def _resumed(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
-    """As s3prl: the checkpoint's own flags and config win. Ours alone keeps this machine's device and `-o`."""
-    path = Path(given.past_exp)
-    if path.is_dir():
-        states = latest_states(path)
-        if states is None:
-            raise FitHubertError(f"{path}: expected states-*.ckpt to resume from, found none")
-        path = states
-    check_newest(path)
-    try:
-        ckpt = torch.load(path, map_location="cpu", weights_only=True)
-        args, config = argparse.Namespace(**vars(ckpt["Args"])), ckpt["Config"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise FitHubertError(f"{path}: expected a states-*.ckpt of `fithubert pretrain`, found: {error}") from error
-    args.device, args.override = given.device, given.override
-    args.past_exp, args.init_ckpt = given.past_exp, str(path)
-    args.expdir = str(path.parent)  # it may have been moved or copied
-    return args, config
+def given_flags(argv: list[str]) -> dict[str, Any]:
+    """What the command line says, without defaults."""
+    parser, absent = build_parser(), object()
+    blank = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([])), absent))
+    return {name: value for name, value in vars(parser.parse_args(argv, blank)).items() if value is not absent}
+
+
+def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> tuple[argparse.Namespace, dict]:
+    """As s3prl, the checkpoint's own flags and config win, but not where the command says otherwise.
+
+    What holds of the command is this machine's device, `--multi_gpu`, the folder of the results, and `-o`.
+    """
+    path = Path(args.past_exp)
+    states = states_in(path) if path.is_dir() else [path]
+    if not states:
+        raise FitHubertError(f"{path}: expected states-*.ckpt to resume from, found none")
+    if path.is_file():
+        check_newest(path)
+    path, ckpt = newest_whole(states, read_states)
+    then, config = argparse.Namespace(**vars(ckpt["Args"])), ckpt["Config"]
+    _check_same(given, then, ckpt["Upstream_Config"])
+    then.device, then.override = args.device, args.override
+    then.multi_gpu = given.get("multi_gpu", then.multi_gpu)
+    then.past_exp, then.init_ckpt = args.past_exp, str(path)
+    then.expdir = args.expdir or str(path.parent)  # the run's own may be a path of another folder
+    return then, config
+
+
+def read_states(path: Path) -> dict[str, Any]:
+    """A checkpoint of `fithubert pretrain`. Raises FitHubertError for any other file."""
+    from .pretrain_expert import STATE_KEY
+
+    keys = ("Args", "Config", "Step", "Optimizer", "Upstream_Config", STUDENT_KEY, STATE_KEY)
+    return read_own(path, "fithubert pretrain", keys)
+
+
+def _check_same(given: dict[str, Any], then: argparse.Namespace, model: dict) -> None:
+    """Raise FitHubertError where the command says otherwise than the run that it goes on with."""
+    advice = "leave it out, or begin another run with -n"
+    if given.get("seed", then.seed) != then.seed:
+        raise FitHubertError(
+            f"--seed: expected {then.seed}, as the run was begun with, found {given['seed']}; {advice}"
+        )
+    files = {}
+    if "upstream_config" in given:
+        now = with_absolute_paths(DistillationConfig.from_yaml(find_config(given["upstream_config"])))
+        files["-g"] = (given["upstream_config"], model, now.to_dict())
+    if "config" in given and hasattr(then, "begun_config"):
+        files["-c"] = (given["config"], then.begun_config, read_yaml(find_config(given["config"])))
+    for flag, (name, was, now) in files.items():
+        if found := difference(was, now):
+            raise FitHubertError(
+                f"{flag} {name}: expected the file that the run was begun with, found another: {found}; {advice}"
+            )
 
 
 def check_runner_config(config: dict) -> None:
@@ -197,14 +243,8 @@ def check_runner_config(config: dict) -> None:
                 )
 
 
-def latest_states(expdir: str | Path) -> Path | None:
-    """The newest checkpoint of a folder; s3prl's `states-epoch-N` is the last of its run, whatever N."""
-    states = list(Path(expdir).glob("states-*.ckpt"))
-    return max(states, key=lambda p: ("epoch" in p.stem, int(p.stem.split("-")[-1])), default=None)
-
-
 def name_final_states(expdir: Path) -> None:
     """Rename `states-epoch-N.ckpt` to `states-STEP.ckpt`: by its own name s3prl takes it for the oldest."""
     for path in expdir.glob("states-epoch-*.ckpt"):
-        step = torch.load(path, map_location="cpu", weights_only=True)["Step"]
+        step = read_own(path, "fithubert pretrain", ("Step",))["Step"]
         path.rename(expdir / f"states-{step}.ckpt")

@@ -22,7 +22,6 @@ import torch
 from torch.utils.data import DistributedSampler, Sampler
 
 from . import tensorboard_compat, torchaudio_compat
-from .errors import FitHubertError
 from .files import atomic_path
 
 # As librosa's find_files has them.
@@ -330,27 +329,6 @@ def _recur_over_padded(layer: torch.nn.RNNBase, padded: tuple[torch.Tensor, torc
         output = run(turned, start, weights, layer.bias, 1, 0.0, layer.training, False, True)[0]  # (B, L, hidden)
         outputs.append(output.gather(1, back.expand_as(output)) if direction else output)
     return (torch.cat(outputs, dim=2) * valid[..., None].to(x.device), lengths), None
-
-
-@contextlib.contextmanager
-def layer_in_range() -> Iterator[None]:
-    """s3prl takes the layer of `-l` without a look at how many there are; tell in one line when it is not there."""
-    from s3prl.upstream.interfaces import Featurizer
-
-    select = Featurizer._select_feature
-
-    def select_or_tell(self, features):
-        try:
-            return select(self, features)
-        except IndexError:
-            count = len(features[self.feature_selection])
-            raise FitHubertError(
-                f"-l {self.layer_selection}: expected a layer of the upstream's {self.feature_selection}, "
-                f"0 to {count - 1}, found none of that number; give another"
-            ) from None
-
-    with replaced(Featurizer, "_select_feature", select_or_tell):
-        yield
 
 
 @contextlib.contextmanager

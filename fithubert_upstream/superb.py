@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from .downstream import checks
+from .downstream.flags import DEFAULTS
 from .downstream.tasks import TASKS, Task
 from .errors import FitHubertError
 from .files import write_json, write_text
@@ -217,7 +218,8 @@ def count_parameters(upstream: Upstream) -> int:
     register()
     from s3prl import hub
 
-    checks.check_upstream(argparse.Namespace(hub="torch", upstream=upstream.name, upstream_ckpt=upstream.ckpt), hub)
+    args = argparse.Namespace(**DEFAULTS | {"upstream": upstream.name, "upstream_ckpt": upstream.ckpt})
+    checks.check_upstream(args, hub)
     model = getattr(hub, upstream.name)(**({} if upstream.ckpt is None else {"ckpt": upstream.ckpt})).eval()
     if upstream.feature is not None:  # s3prl would take hidden_states instead
         with torch.no_grad():

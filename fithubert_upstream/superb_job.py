@@ -20,6 +20,7 @@ from .errors import FitHubertError
 from .files import write_json
 from .inference import INFERENCE_VARIABLES
 from .run_folder import check_free
+from .torch_files import states_in
 from .versions import versions
 
 _SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
@@ -276,7 +277,7 @@ class Job:
         best = self.folder / self.task.best
         if best.is_file():
             return ["-e", str(best)], ""
-        states = sorted(self.folder.glob("states-*.ckpt"), key=lambda path: int(path.stem.split("-")[1]))
+        states = states_in(self.folder)
         if not states:
             raise FitHubertError(f"expected {self.task.best} or states-*.ckpt in {self.folder}, found neither")
         if self.task.downstream == "sv_voxceleb1":  # SUPERB's protocol: no dev trials, the best state on test

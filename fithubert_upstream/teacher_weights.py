@@ -20,10 +20,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .checkpoint import Inert, InertUnpickler, build_model, read_torch
+from .checkpoint import build_model
 from .config import FitHubertConfig, parse_conv_layers
 from .errors import FitHubertError
 from .model import FitHubert
+from .torch_files import Inert, InertUnpickler, read_torch
 
 # What a Base type has, by the names of transformers and of fairseq. A config that says otherwise is
 # refused; one that says nothing has the default of its library, which is this.

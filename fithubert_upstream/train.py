@@ -20,9 +20,10 @@ from .optimizer import build_optimizer, learning_rate
 from .outputs import check_output_folder
 from .processes import build_fabric, cpu_group, gather, highest
 from .stop_signal import StopSignal
+from .torch_files import misfit
 from .train_config import RunConfig, check_same_run, read_run_config
 from .train_log import Stopwatch, TrainLog, draw_losses, peak_memory
-from .train_state import get_random_state, read_state, set_random_state, write_state
+from .train_state import get_random_state, has_state, read_state, set_random_state, write_state
 
 with from_extra("distill", "distillation"):
     from lightning_fabric import Fabric
@@ -104,7 +105,7 @@ class Training:
         self.best, self.waited = math.inf, 0  # the best validation, and how many have passed since
         self.pending: list[Tensor] = []  # (1 + N,) loss and layers' MSEs of each update since the last row
         self.watch = Stopwatch()
-        if self.last.is_file():
+        if has_state(self.last):
             self.load()
 
     @property
@@ -255,6 +256,8 @@ class Training:
                 f"{self.batches_an_update} ({self.fabric.world_size} processes x trainer.accumulate "
                 f"{self.trainer.accumulate}); set trainer.accumulate so that they agree"
             )
+        if found := misfit(self.task.student.state_dict(), state[STUDENT_KEY]):
+            raise FitHubertError(f"{self.folder}: holds a run of another student: {found}; choose another name with -n")
         if state["step"] > self.steps:
             raise FitHubertError(
                 f"{self.folder}: expected a run of {self.steps} updates at most, found one that has made "
@@ -314,7 +317,5 @@ def endless(loader: DataLoader, consumed: int) -> Iterator[tuple[Tensor, Tensor]
         yield from loader
 
 
-if __name__ == "__main__":
-    from .cli import main as cli  # errors in one line, as of any job
-
-    sys.exit(cli(["distill", *sys.argv[1:]]))
+if __name__ == "__main__":  # how torchrun was told to start it before version 0.2
+    sys.exit("fithubert distill: expected -m fithubert_upstream distill, found -m fithubert_upstream.train")

@@ -1,7 +1,7 @@
 """The file a training run is taken up from, and the random generators in it."""
 
+import contextlib
 import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,19 @@ import torch
 
 from .errors import FitHubertError
 from .files import atomic_path
+from .torch_files import newest_whole, read_own
 
 
 def write_state(state: dict[str, Any], path: Path, keep: int = 1) -> None:
     """Write `path`, whole or not at all; its `keep - 1` newest predecessors stay beside it, as step-N.ckpt."""
     if keep > 1 and path.is_file():
-        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"]
-        if step != state["step"]:
-            _copy(path, path.with_name(f"step-{step}.ckpt"))  # `path` itself is there all the while
+        with contextlib.suppress(FitHubertError):  # a damaged one is not kept
+            step = _read(path)["step"]
+            if step != state["step"]:
+                _copy(path, path.with_name(f"step-{step}.ckpt"))  # `path` itself is there all the while
     with atomic_path(path) as temporary:
         torch.save(state, temporary)
-    olders = [older for older in path.parent.glob("step-*.ckpt") if older.stem[5:].isdecimal()]
-    for older in sorted(olders, key=lambda older: int(older.stem[5:]), reverse=True)[keep - 1 :]:
+    for older in _older_states(path)[: 1 - keep or None]:
         older.unlink()
 
 
@@ -35,15 +36,32 @@ def _copy(path: Path, copy: Path) -> None:
             shutil.copyfile(path, temporary)
 
 
+def has_state(path: Path) -> bool:
+    """Whether a run can be taken up: from `path`, or one of its predecessors beside it."""
+    return path.is_file() or bool(_older_states(path))
+
+
 def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote. Raises FitHubertError for any other file."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state["step"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        what = str(error).partition("\n")[0]
-        raise FitHubertError(f"{path}: expected a checkpoint of `fithubert distill`, found: {what}") from error
-    return state
+    """What `write_state` wrote to `path`; where that is damaged, its newest predecessor, and a line that says so.
+
+    Raises
+    ------
+    FitHubertError
+        None of them can be read.
+    """
+    there = [path] if path.is_file() else []
+    return newest_whole([*_older_states(path), *there], _read)[1]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    advice = "remove it to begin anew, or choose another name with -n"
+    return read_own(path, "fithubert distill", ("step",), advice)
+
+
+def _older_states(path: Path) -> list[Path]:
+    """The step-N.ckpt beside `path`, rising."""
+    numbers = {older: older.stem.removeprefix("step-") for older in path.parent.glob("step-*.ckpt")}
+    return sorted((older for older, n in numbers.items() if n.isdecimal()), key=lambda older: int(numbers[older]))
 
 
 def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -40,7 +40,8 @@ def calls(monkeypatch):
 
 def run(folder, split: str = "test", mode: str = "evaluate") -> dict[str, float]:
     ours = argparse.Namespace(mode=mode, past_exp=None if folder is None else str(folder), evaluate_split=split)
-    return evaluate_all_states(ours, ["-m", mode, "-e", str(folder), "-t", split])
+    argv = ["-m", mode, "-e", str(folder), "-t", split]
+    return evaluate_all_states(ours, argv, lambda argv: run_downstream.main(argv))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from fithubert_upstream.checkpoint import Inert, InertUnpickler, load_fithubert, save_checkpoint
+from fithubert_upstream.checkpoint import load_fithubert, save_checkpoint
 from fithubert_upstream.config import FitHubertConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.model import FitHubert
+from fithubert_upstream.torch_files import Inert, InertUnpickler
 
 from .slow_fithubert import official_state, slow_forward
 from .test_model import SMALL

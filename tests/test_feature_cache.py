@@ -165,9 +165,10 @@ def test_tuples_and_dicts_of_layers_are_kept_too(tmp_path, kind):
 
 
 @torch.no_grad()
-def test_an_unknown_feature_becomes_hidden_states(tmp_path):
-    cache = CachedUpstream(Padding().eval(), "no_such_key", tmp_path)
-    assert list(cache(WAVS)) == ["hidden_states"] == list(cache(WAVS))
+def test_an_unknown_feature_is_refused(tmp_path):
+    with pytest.raises(FitHubertError, match="-s no_such_key: .* it has hidden_states"):
+        CachedUpstream(Padding().eval(), "no_such_key", tmp_path)(WAVS)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @torch.no_grad()

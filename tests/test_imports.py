@@ -1,133 +1,106 @@
-"""The directions of imports (design): read from the sources themselves."""
+"""The directions of imports, those inside functions too, read from the sources themselves."""
 
 import ast
 import subprocess
 import sys
 
+import pytest
+
 from .conftest import REPO
 
 PACKAGE = REPO / "fithubert_upstream"
-
-# module -> the modules of ours it may import at its top; what is not named may import anything below cli.
-LAYERS = {
-    "errors": set(),
-    "files": {"errors"},
-    "outputs": {"errors"},
-    "launcher": {"errors"},
-    "run_folder": {"errors", "outputs"},
-    "tensorboard_compat": set(),
-    "lengths": set(),
-    "versions": set(),
-    "cmudict": set(),
-    "silence": {"lengths"},
-    "sox_effects": {"errors"},
-    "torchaudio_compat": {"sox_effects"},
-    "s3prl_compat": {"errors", "files", "tensorboard_compat", "torchaudio_compat"},
-    "config": {"errors", "lengths"},
-    "folding": set(),
-    "feature_extractor": {"folding", "lengths"},
-    "layers": {"feature_extractor", "folding"},
-    "losses": {"lengths"},
-    "audio": {"audio_scan", "errors", "lengths"},
-    "model": {"config", "errors", "feature_extractor", "layers", "lengths"},
-    "checkpoint": {"config", "errors", "files", "model"},
-    "inference": {"errors", "model", "precision"},
-    "long_audio": {"errors", "lengths", "model"},
-    "expert": {"checkpoint", "errors", "inference", "lengths", "long_audio"},
-    "feature_cache": {"errors", "expert", "files", "s3prl_compat"},
-    "audio_scan": {"errors", "files"},
-    "librispeech": {"audio_scan", "errors"},
-    "corpus_checks": {"audio_scan", "errors", "librispeech"},
-    "prepare": {"corpus_checks", "errors", "files", "librispeech", "outputs"},
-    "espeak": {"errors"},
-    "sentences": {"cmudict", "errors"},
-    "recordings": {"espeak", "sentences"},
-    "synthetic": {"errors", "espeak", "files"},
-    "synthetic_librispeech": {"espeak", "recordings", "sentences", "synthetic"},
-    "synthetic_speech_commands": {"errors", "espeak", "recordings", "synthetic"},
-    "synthetic_voxceleb1": {"errors", "espeak", "recordings", "sentences", "synthetic"},
-    "corpora": {"outputs", "synthetic", "synthetic_librispeech", "synthetic_speech_commands", "synthetic_voxceleb1"},
-    "report": set(),
-    "superb_report": {"errors", "files", "report", "downstream.tasks"},
-    "link": {"errors", "files"},
-    "cuts": {"audio", "errors", "files", "lengths"},
-    "shar": {"cuts", "errors"},
-    "batches": {"cuts", "lengths", "shar"},
-    "data": {"batches", "cuts", "errors", "shar"},
-    "teacher_weights": {"checkpoint", "config", "errors", "model"},
-    "teacher": {"checkpoint", "config", "errors", "lengths", "model", "teacher_weights"},
-    "distillation": {"config", "errors", "losses", "model", "teacher"},
-    "optimizer": {"errors"},
-    "stop_signal": set(),
-    "benchmark_report": {"files"},
-    "processes": {"errors", "launcher", "precision"},
-    "precision": {"errors"},
-    "train_log": {"files", "tensorboard_compat"},
-    "train_state": {"errors", "files"},
-    "train_config": {"config", "data", "errors", "optimizer", "precision", "run_folder"},
-    "joint_model": {"checkpoint", "config", "errors", "lengths", "model", "silence"},
-    "export_joint": {
-        "checkpoint",
-        "download",
-        "downstream.joint_ks_sv.config",
-        "errors",
-        "hubconf",
-        "joint_model",
-        "model",
-        "outputs",
-        "s3prl_compat",
-    },
-    "export": {
-        "assets",
-        "checkpoint",
-        "errors",
-        "feature_extractor",
-        "files",
-        "layers",
-        "lengths",
-        "model",
-        "outputs",
-        "versions",
-    },
-    "onnx_expert": {"checkpoint", "config", "errors", "expert", "export", "lengths"},
-    "macs": {"audio", "config", "errors", "lengths", "librispeech"},
-    "benchmark_inference_report": {"files", "report"},
-    "listen": {"errors", "joint_model", "lengths"},
-    "joint_tables": {"files", "report"},
-}
 HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "torch"}
+# Started in many processes, or on systems without torch.
+WITHOUT_TORCH = ("audio_scan", "corpus_checks", "espeak", "launcher", "librispeech", "prepare", "report", "walk")
 
 
-def own_imports(path) -> set[str]:
-    """Modules of ours that a file imports at its top level."""
-    found = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("fithubert_upstream")):
-            module = (node.module or "").removeprefix("fithubert_upstream").strip(".")
-            found |= {module} if module else {alias.name for alias in node.names}
-    return found
+def name_of(path) -> str:
+    """Dotted, below the package; "" for its own __init__."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_lower_modules_do_not_import_upwards():
-    for module, allowed in LAYERS.items():
-        assert own_imports(PACKAGE / f"{module}.py") <= allowed, module
+FILES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def own_imports(name: str) -> set[str]:
+    """Modules of ours that a module imports, anywhere in it."""
+    path, found = FILES[name], set()
+    inside = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE.name]
+            found |= {target.removeprefix(PACKAGE.name).strip(".") for target in targets}
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = [part for part in inside if part][: len([p for p in inside if p]) - node.level + 1]
+        elif (node.module or "").split(".")[0] == PACKAGE.name:
+            base = []
+        else:
+            continue
+        module = (node.module or "").removeprefix(PACKAGE.name).strip(".")
+        module = ".".join([*base, *filter(None, module.split("."))])
+        for alias in node.names:  # a module, or a name in one
+            inner = f"{module}.{alias.name}".strip(".")
+            found.add(inner if inner in FILES else module)
+    return {target for target in found if target and target != name and target in FILES}
+
+
+GRAPH = {name: own_imports(name) for name in FILES if name}
+
+
+def test_every_import_is_seen():
+    assert "cli" in GRAPH["__main__"] and "downstream.tasks" in GRAPH["superb_job"]
+    assert "joint_model" in GRAPH["export_joint"] and "downstream.joint_ks_sv.config" in GRAPH["export_joint"]
+    assert "assets" in GRAPH["hubconf"]  # inside a function
+
+
+def test_there_are_no_circles():
+    left = {name: set(imports) for name, imports in GRAPH.items()}
+    while free := [name for name, imports in left.items() if not imports & left.keys()]:
+        for name in free:
+            del left[name]
+    circles = {name: sorted(imports & left.keys()) for name, imports in left.items()}
+    assert circles == {}
 
 
 def test_nothing_imports_the_command_line():
-    for path in PACKAGE.rglob("*.py"):
-        assert path.name == "__main__.py" or "cli" not in own_imports(path), path
+    assert [name for name, imports in GRAPH.items() if "cli" in imports] == ["__main__"]
+
+
+@pytest.mark.parametrize("name", ["errors", "lengths", "folding", "stop_signal", "report", "versions"])
+def test_the_lowest_modules_stand_alone(name):
+    assert GRAPH[name] == set()
+
+
+def below(name: str) -> set[str]:
+    found, new = set(), {name}
+    while new:
+        found |= new
+        new = set().union(*(GRAPH[module] for module in new)) - found
+    return found - {name}
+
+
+def test_the_model_knows_nothing_of_files_and_frameworks():
+    assert below("model") == {"config", "errors", "feature_extractor", "folding", "layers", "lengths"}
+
+
+def loaded(code: str, modules: set[str]) -> str:
+    code = f"import sys; {code}; print(sorted(m for m in {modules!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=REPO)
+    return done.stdout.strip()
 
 
 def test_importing_the_package_is_light():
-    code = f"import sys, fithubert_upstream; print([m for m in {HEAVY!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=REPO)
-    assert done.stdout.strip() == "[]"
+    assert loaded("import fithubert_upstream", HEAVY) == "[]"
 
 
 def test_the_student_needs_torch_and_no_framework():
-    code = (
-        "import sys, fithubert_upstream; fithubert_upstream.FitHubert; fithubert_upstream.load_fithubert;"
-        f"print(sorted(m for m in {HEAVY - {'torch'}!r} if m in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=REPO)
-    assert done.stdout.strip() == "[]"
+    code = "import fithubert_upstream as f; f.FitHubert; f.load_fithubert"
+    assert loaded(code, HEAVY - {"torch"}) == "[]"
+
+
+def test_what_runs_in_many_processes_does_without_torch():
+    code = "; ".join(f"import fithubert_upstream.{name}" for name in WITHOUT_TORCH)
+    assert loaded(code, HEAVY) == "[]"

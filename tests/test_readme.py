@@ -8,11 +8,12 @@ import sys
 import pytest
 import torch
 
-from fithubert_upstream import benchmark, joint_report, run_downstream, run_pretrain, train, train_config
+from fithubert_upstream import benchmark, joint_report, run_pretrain, train, train_config
 from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.cli import JOBS
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, FitHubertConfig, find_config
 from fithubert_upstream.demo import build_parser as demo_parser
+from fithubert_upstream.downstream import flags
 from fithubert_upstream.hubconf import ENTRIES
 from fithubert_upstream.joint_model import JointModel, JointModelConfig, save_joint
 from fithubert_upstream.model import FitHubert
@@ -84,8 +85,8 @@ def test_command_lines_parse_and_name_packaged_files(words, corpora):
     elif job == "benchmark":
         benchmark.build_parser(argv[0]).parse_args(argv)
     elif job == "downstream":
-        ours, _ = run_downstream._own_flags(argv)
-        assert ours.past_exp or find_config(ours.config, DOWNSTREAM_CONFIGS).is_file()
+        given = flags.read_flags(argv)
+        assert hasattr(given, "past_exp") or find_config(given.config, DOWNSTREAM_CONFIGS).is_file()
     elif job == "demo":
         demo_parser().parse_args(argv)
     elif job == "superb":
@@ -100,8 +101,8 @@ def test_command_lines_parse_and_name_packaged_files(words, corpora):
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "torchrun"], ids=" ".join)
 def test_torchrun_lines_name_the_module_and_parse(words, corpora):
     module = words.index("-m") + 1
-    assert words[module] == "fithubert_upstream.train"
-    read_distill(words[module + 1 :])
+    assert words[module : module + 2] == ["fithubert_upstream", "distill"]
+    read_distill(words[module + 2 :])
 
 
 def read_distill(argv):

@@ -10,6 +10,8 @@ import torch
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.run_downstream import main
 
+from .saved_runs import save_run
+
 WORDS = "THE CAT SAT ON THE MAT AND HAS A HAT".split()
 
 
@@ -109,7 +111,12 @@ def test_a_missing_corpus_or_split_is_told(corpus):
 
 
 def test_a_split_without_name_in_the_config_is_told(corpus):
-    message = fails("-m", "evaluate", "-t", "test-clean")
+    states = save_run(
+        Path("past/states-2.ckpt").absolute(), "-u", "fbank", "-d", "ctc", "-c", "mini/pr.yaml", "-n", "x"
+    )
+    with pytest.raises(FitHubertError) as caught:
+        main(["-m", "evaluate", "-e", str(states), "-t", "test-clean"])
+    message = str(caught.value)
     assert "split test-clean" in message and "splits there: train, dev, test" in message
 
 

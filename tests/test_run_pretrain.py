@@ -10,7 +10,8 @@ from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
-from fithubert_upstream.run_pretrain import latest_states, main, name_final_states, settle_precision
+from fithubert_upstream.run_pretrain import main, name_final_states, settle_precision
+from fithubert_upstream.torch_files import states_in
 
 from .conftest import REPO
 from .tiny import TWO_LAYER, make_corpus, make_teacher, write_configs
@@ -166,7 +167,7 @@ def test_resuming_from_nothing(tmp_path, capsys):
     assert "expected states-*.ckpt" in capsys.readouterr().err
     (tmp_path / "states-3.ckpt").write_bytes(b"half")
     assert cli(["pretrain", "-e", str(tmp_path)]) == 2
-    assert "expected a states-*.ckpt of `fithubert pretrain`" in capsys.readouterr().err
+    assert "expected a checkpoint of `fithubert pretrain`" in capsys.readouterr().err
     assert cli(["pretrain"]) == 2
     assert "expected -n NAME or -p FOLDER" in capsys.readouterr().err
 
@@ -174,8 +175,8 @@ def test_resuming_from_nothing(tmp_path, capsys):
 def test_latest_states_and_the_final_name(tmp_path):
     for name in ("states-90.ckpt", "states-100.ckpt"):
         torch.save({}, tmp_path / name)
-    assert latest_states(tmp_path).name == "states-100.ckpt"
+    assert states_in(tmp_path)[-1].name == "states-100.ckpt"
     torch.save({"Step": 120}, tmp_path / "states-epoch-5.ckpt")
-    assert latest_states(tmp_path).name == "states-epoch-5.ckpt"
+    assert states_in(tmp_path)[-1].name == "states-epoch-5.ckpt"
     name_final_states(tmp_path)
-    assert latest_states(tmp_path).name == "states-120.ckpt"
+    assert states_in(tmp_path)[-1].name == "states-120.ckpt"

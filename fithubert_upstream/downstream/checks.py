@@ -5,8 +5,9 @@
 
 import argparse
 import difflib
+import inspect
 import os
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,9 +24,11 @@ from fithubert_upstream.corpus_checks import (
 )
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
 from fithubert_upstream.downstream.libriphone import phone_transcripts
+from fithubert_upstream.downstream.past_run import by_name
 from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.downstream.voxceleb1 import check_lengths
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.hubconf import ENTRIES, check_source
 from fithubert_upstream.librispeech import split_folder
 from fithubert_upstream.prepare import check_prepared
 
@@ -50,38 +53,6 @@ _KEYS = {
 }
 
 
-def check_past_exp(past_exp: str) -> None:
-    """Raise FitHubertError unless -e names a checkpoint of a downstream run, or a folder with states-*.ckpt."""
-    path = Path(past_exp)
-    if not path.exists():
-        raise FitHubertError(f"-e {past_exp}: expected a checkpoint or its folder, found nothing; correct the path")
-    if path.is_dir():
-        states = sorted(path.glob("states-*.ckpt"), key=lambda file: int(file.stem.split("-")[-1]))
-        if not states:
-            found = ", ".join(sorted(file.name for file in path.glob("*.ckpt"))) or "no checkpoint at all"
-            raise FitHubertError(
-                f"-e {past_exp}: expected a folder with states-*.ckpt, found {found}; name the checkpoint file"
-            )
-        path = states[-1]
-    _check_states("-e", path)
-
-
-def _check_states(flag: str, path: Path) -> None:
-    s3prl_compat.apply()  # allows the classes in it
-    try:
-        # mmap reads no weights; files of torch < 1.6 are no zip and cannot be mapped
-        states = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # torch raises all kinds for what is damaged, cut short or something else
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    else:
-        whole = isinstance(states, dict) and {"Args", "Config"} <= set(states)
-        found = None if whole else "something else"
-    if found:
-        raise FitHubertError(
-            f"{flag} {path}: expected a checkpoint of `fithubert downstream`, found {found}; give another"
-        )
-
-
 def check_upstream(args: argparse.Namespace, hub) -> None:
     """Raise FitHubertError unless -u is on s3prl's hub, and -k is there if it is a file."""
     if args.hub != "torch":  # -u is then a repository's name
@@ -94,11 +65,32 @@ def check_upstream(args: argparse.Namespace, hub) -> None:
             f"-u {args.upstream}: expected an upstream of s3prl.hub, found none of that name; "
             f"nearest: {', '.join(near) or 'none'}"
         )
-    ckpt = args.upstream_ckpt
-    # Some upstreams take a model's name on the Hugging Face Hub, or a Google Drive id.
-    by_name = args.upstream.startswith("hf_") or args.upstream.endswith("_gdriveid")
-    if ckpt is not None and "://" not in str(ckpt) and not by_name and not Path(ckpt).exists():
-        raise FitHubertError(f"-k {ckpt}: expected a file or a URL, found no such file; correct the path")
+    ckpt, config = args.upstream_ckpt, args.upstream_model_config
+    for flag, value in (("-k", ckpt), ("-g", config)):
+        by_its_name = "://" in str(value) or (flag == "-k" and by_name(args.upstream))
+        if value is not None and not by_its_name and not Path(value).exists():
+            raise FitHubertError(f"{flag} {value}: expected a file or a URL, found no such file; correct the path")
+    if args.upstream in ENTRIES:
+        check_source(args.upstream, ckpt, config, args.upstream_refresh)
+    elif getattr(hub, args.upstream).__module__.startswith("s3prl."):
+        _check_s3prl_source(args, getattr(hub, args.upstream))
+
+
+def _check_s3prl_source(args: argparse.Namespace, entry: Callable) -> None:
+    """By s3prl's names: *_local, *_url, *_gdriveid and *_custom take a checkpoint, others bring their own unseen."""
+    name, parameters = args.upstream, inspect.signature(entry).parameters
+    takes = name.endswith(("_local", "_url", "_gdriveid", "_custom"))
+    takes_ckpt = name != "baseline_local" and (takes or "ckpt" in parameters)
+    if takes_ckpt and args.upstream_ckpt is None:
+        raise FitHubertError(f"-u {name}: expected -k beside it, found none")
+    if name in ("baseline_local", "stft_mag") and args.upstream_model_config is None:
+        raise FitHubertError(f"-u {name}: expected -g beside it, found none")
+    if args.upstream_ckpt is not None and not takes_ckpt:
+        raise FitHubertError(f"-k {args.upstream_ckpt}: expected none, since -u {name} brings its own; leave it out")
+    if args.upstream_model_config is not None and not (takes or "model_config" in parameters):
+        raise FitHubertError(f"-g {args.upstream_model_config}: expected none, since -u {name} does not read it")
+    if args.upstream_refresh and (name.endswith("_local") or entry.__module__.startswith("s3prl.upstream.baseline.")):
+        raise FitHubertError(f"-r: expected an upstream that is downloaded, found -u {name}; leave it out")
 
 
 def check_device(name: str) -> None:

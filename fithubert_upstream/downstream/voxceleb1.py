@@ -39,7 +39,9 @@ def trimmed_lengths(paths: list[str]) -> list[int]:
     return [lengths[path] for path in files]
 
 
-def check_lengths(root: Path, trials: dict[str, Path], min_samples: int | None = None) -> None:
+def check_lengths(
+    root: Path, trials: dict[str, Path], min_samples: int | None = None, shortest: int = SHORTEST
+) -> None:
     """See that silence trimming leaves enough of the utterances.
 
     Parameters
@@ -47,9 +49,11 @@ def check_lengths(root: Path, trials: dict[str, Path], min_samples: int | None =
     root : path
         The corpus, known to be complete.
     trials : dict
-        Split ("dev" or "test") to its list of trials, each of whose utterances must keep `SHORTEST`.
+        Split ("dev" or "test") to its list of trials, each of whose utterances must keep `shortest`.
     min_samples : int, optional
-        Training takes only utterances that keep more than this: there must be one.
+        Training takes only utterances that keep more than this: there must be one, and none below `shortest`.
+    shortest : int
+        Samples that the x-vector needs of an utterance; more where a frame stands for more than 20 ms.
 
     Raises
     ------
@@ -60,17 +64,25 @@ def check_lengths(root: Path, trials: dict[str, Path], min_samples: int | None =
         names = [name for line in path.read_text(encoding="utf-8").splitlines() for name in line.split()[1:]]
         files = [str(root / split / "wav" / name) for name in dict.fromkeys(names)]
         for file, length in zip(files, trimmed_lengths(files), strict=True):
-            if length < SHORTEST:
+            if length < shortest:
                 raise FitHubertError(
-                    f"{file}: expected {SHORTEST / 16000} s or more after silence trimming, found "
+                    f"{file}: expected {shortest / 16000:g} s or more after silence trimming, found "
                     f"{length / 16000:.3f} s; remove its trials from {path}"
                 )
     if min_samples is not None:
         wav = root / "dev" / "wav"
-        longest = max(trimmed_lengths([str(f) for f in wav.glob("*/*/*") if f.suffix.lower() in AUDIO_SUFFIXES]))
+        lengths = trimmed_lengths([str(f) for f in wav.glob("*/*/*") if f.suffix.lower() in AUDIO_SUFFIXES])
+        longest = max(lengths)
         if longest <= min_samples:
             raise FitHubertError(
                 f"{wav}: expected utterances of over {min_samples / 16000:g} s after silence trimming, found "
                 f"{longest / 16000:.3f} s at most; "
                 "give a smaller -o config.downstream_expert.datarc.vad_config.min_sec=... (in samples)"
+            )
+        taken = min(length for length in lengths if length > min_samples)
+        if taken < shortest:
+            raise FitHubertError(
+                f"{wav}: expected {shortest / 16000:g} s or more of each utterance to train on after silence trimming, "
+                f"found {taken / 16000:.3f} s; give "
+                f"-o config.downstream_expert.datarc.vad_config.min_sec={shortest - 1}"
             )

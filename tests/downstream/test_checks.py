@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fithubert_upstream import register, s3prl_compat
-from fithubert_upstream.downstream import checks
+from fithubert_upstream.downstream import checks, past_run
+from fithubert_upstream.downstream.flags import DEFAULTS
 from fithubert_upstream.errors import FitHubertError
 
 from .. import small_corpora
@@ -78,22 +79,27 @@ def test_files_that_are_gone_are_looked_for_in_the_corpus_of_now(tmp_path):
 # -e, -i, -u, -k
 
 
+def past(place, mode="train"):
+    return past_run.find_past(argparse.Namespace(mode=mode, past_exp=str(place)))
+
+
 def test_past_experiments(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "-e no.ckpt: expected a checkpoint or its folder, found nothing" in fails(checks.check_past_exp, "no.ckpt")
+    assert "-e no.ckpt: expected a checkpoint or its folder, found nothing" in fails(past, "no.ckpt")
     Path("old").mkdir()
-    assert "no checkpoint at all" in fails(checks.check_past_exp, "old")
+    assert "no checkpoint at all" in fails(past, "old")
     torch.save({"Args": argparse.Namespace(), "Config": {}, "Weights": torch.randn(1000)}, "whole.ckpt")
     shutil.copy("whole.ckpt", "old/dev-best.ckpt")
-    assert "found dev-best.ckpt; name the checkpoint file" in fails(checks.check_past_exp, "old")
-    checks.check_past_exp("old/dev-best.ckpt")
+    assert "found dev-best.ckpt; name the checkpoint file" in fails(past, "old")
+    past("old/dev-best.ckpt")
 
     shutil.copy("whole.ckpt", "old/states-1000.ckpt")
-    Path("old/states-900.ckpt").write_bytes(b"")  # s3prl takes the last one
-    checks.check_past_exp("old")
+    Path("old/states-900.ckpt").write_bytes(b"")
+    for mode in ("train", "evaluate"):
+        assert past("old", mode)[0] == Path("old/states-1000.ckpt")
     states = torch.load("whole.ckpt", weights_only=True)
     torch.save(states, "legacy.ckpt", _use_new_zipfile_serialization=False)
-    checks.check_past_exp("legacy.ckpt")
+    past("legacy.ckpt")
 
 
 class Unknown:
@@ -106,10 +112,10 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"text", whole[:3000], b"\x80\x02"):
         path.write_bytes(content)
-        assert f"-e {path}: expected a checkpoint of `fithubert downstream`" in fails(checks.check_past_exp, str(path))
+        assert f"-e {path}: expected a checkpoint of `fithubert downstream`" in fails(past, path)
     for other in ({"model": torch.zeros(1)}, torch.zeros(3), 7, {"Args": Unknown(), "Config": {}}):
         torch.save(other, path)
-        assert f"-e {path}: expected a checkpoint" in fails(checks.check_past_exp, str(path))
+        assert f"-e {path}: expected a checkpoint" in fails(past, path)
 
 
 def test_upstreams(tmp_path):
@@ -119,7 +125,9 @@ def test_upstreams(tmp_path):
     register()
 
     def check(name, ckpt=None, where="torch"):
-        checks.check_upstream(argparse.Namespace(hub=where, upstream=name, upstream_ckpt=ckpt), hub)
+        checks.check_upstream(
+            argparse.Namespace(**DEFAULTS | {"hub": where, "upstream": name, "upstream_ckpt": ckpt}), hub
+        )
 
     assert "-u: expected the name of an upstream, found none" in fails(check, None)
     assert "fithubert" in fails(check, "fithubrt").partition("nearest: ")[2]

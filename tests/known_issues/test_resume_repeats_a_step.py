@@ -3,7 +3,8 @@
 
 import torch
 
-from fithubert_upstream.run_pretrain import latest_states, main
+from fithubert_upstream.run_pretrain import main
+from fithubert_upstream.torch_files import states_in
 
 from ..tiny import make_corpus, make_teacher, write_configs
 
@@ -18,4 +19,4 @@ def test_saved_step_is_the_number_of_steps_made(tmp_path):
         states = torch.load(tmp_path / "exp" / f"states-{step}.ckpt", weights_only=True)
         assert states["Step"] == step
         assert max(int(s["step"]) for s in states["Optimizer"]["state"].values()) == step
-    assert latest_states(tmp_path / "exp").name == "states-4.ckpt"
+    assert states_in(tmp_path / "exp")[-1].name == "states-4.ckpt"
