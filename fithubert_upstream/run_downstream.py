@@ -19,7 +19,6 @@ import torch
 from fithubert_upstream import s3prl_compat
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, expand_variables, find_config
 from fithubert_upstream.downstream import checks
-from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
@@ -191,9 +190,13 @@ def provide_modules() -> Callable[[], None]:
 
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:
     """The repairs that a task needs while it runs on a device, each to be entered."""
+    from fithubert_upstream import s3prl_datasets  # which needs s3prl repaired
+
     repairs = []
+    if downstream in s3prl_datasets.TASKS:
+        repairs.append(partial(s3prl_datasets.own_datasets, downstream))
     if downstream == "sv_voxceleb1":
-        repairs.append(partial(s3prl_compat.speaker_verification, device, trimmed_lengths))
+        repairs.append(partial(s3prl_compat.speaker_verification, device))
     if downstream in ("asr", "ctc") and device == "cpu":
         repairs.append(s3prl_compat.padded_recurrence)
     return repairs
