@@ -14,29 +14,26 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import soundfile
 from tqdm import tqdm
 
+from .decode import measure
 from .errors import FitHubertError
 from .files import cache_folder, write_json
+from .walk import printable
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000  # also in lengths.py, which imports torch
-AUDIO_SUFFIXES = (".flac", ".wav")
 FEW_FILES = 64  # done before a pool has started
 CHUNK = 16  # files that a process takes at a time
 # Raised whenever a measure gives other numbers for the same file, so that older ones are not taken for them.
 MEASURES_VERSION = 1
-BLOCK = 1 << 16  # samples
-# A WAV that was written to a pipe holds a length of this size or more: nobody knew it yet.
-UNKNOWN_LENGTH = 0x7FFF_F000
 
 Measure = Callable[[Path], int]
 
 
 def scan(
-    files: Sequence[Path], measure: Measure, name: str, progress: bool = True, jobs: int | None = None
+    files: Sequence[Path], function: Measure, name: str, progress: bool = True, jobs: int | None = None
 ) -> dict[Path, int | str]:
     """Measure each file, or find why it cannot be.
 
@@ -46,7 +43,7 @@ def scan(
     Parameters
     ----------
     files : sequence of Path
-    measure : callable
+    function : callable
         A function at the top of a module (other processes look it up by its name) that takes a file
         and gives an int, or raises.
     name : str
@@ -62,13 +59,15 @@ def scan(
         For each file its number, or one line that names the file and what is wrong with it.
     """
     files = list(dict.fromkeys(files))
-    memory = _Memory(files, measure)
+    memory = _Memory(files, function)
     results: dict[Path, int | str] = {file: memory.recall(file) for file in files}
     new = [file for file in files if results[file] is None]
     if not new:
         return results
     jobs = jobs or os.cpu_count() or 1
-    found = map(partial(_attempt, measure), new) if jobs == 1 or len(new) < FEW_FILES else _in_pool(measure, new, jobs)
+    found = (
+        map(partial(_attempt, function), new) if jobs == 1 or len(new) < FEW_FILES else _in_pool(function, new, jobs)
+    )
     bar = tqdm(total=len(files), initial=len(files) - len(new), desc=name, unit="file", disable=not progress)
     try:
         with bar:
@@ -82,13 +81,13 @@ def scan(
     return results
 
 
-def _in_pool(measure: Measure, files: list[Path], jobs: int) -> Iterator[int | str]:
+def _in_pool(function: Measure, files: list[Path], jobs: int) -> Iterator[int | str]:
     # spawn: a fork would copy the locks of whatever threads the caller has.
     context = multiprocessing.get_context("spawn")
     jobs = min(jobs, -(-len(files) // CHUNK))
     with ProcessPoolExecutor(jobs, context, initializer=_leave_interrupts) as pool:
         try:
-            yield from pool.map(partial(_attempt, measure), files, chunksize=CHUNK)
+            yield from pool.map(partial(_attempt, function), files, chunksize=CHUNK)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -99,12 +98,12 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _attempt(measure: Measure, file: Path) -> int | str:
+def _attempt(function: Measure, file: Path) -> int | str:
     try:
-        return measure(file)
-    except Exception as error:  # whatever a measure raises, the other files are measured
+        return function(file)
+    except Exception as error:  # whatever it raises, the other files are measured
         message = str(error) if isinstance(error, FitHubertError) else f"{type(error).__name__}: {error}"
-    return " ".join((message if str(file) in message else f"{file}: {message}").split())
+    return " ".join((message if printable(file) in message else f"{printable(file)}: {message}").split())
 
 
 class _Memory:
@@ -113,12 +112,12 @@ class _Memory:
     `{"root": FOLDER, "files": {PATH BELOW ROOT: [size, mtime in ns, number]}}`
     """
 
-    def __init__(self, files: list[Path], measure: Measure) -> None:
+    def __init__(self, files: list[Path], function: Measure) -> None:
         folders = {os.path.abspath(folder) for folder in {os.path.dirname(file) for file in files}}
         self.root = os.path.commonpath(folders) if folders else os.sep
-        key = f"{measure.__module__}.{measure.__qualname__} {MEASURES_VERSION} {self.root}"
+        key = f"{function.__module__}.{function.__qualname__} {MEASURES_VERSION} {self.root}"
         folder = cache_folder() / "scans"
-        self.path = folder / f"{measure.__qualname__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        self.path = folder / f"{function.__qualname__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         self.stamps: dict[Path, tuple[str, int, int]] = {}
         self.entries: dict[str, list[int]] = {}
         try:
@@ -132,7 +131,7 @@ class _Memory:
         try:
             status = file.stat()
         except OSError:
-            return None  # the measure will tell
+            return None  # measuring it will tell
         self.stamps[file] = (os.path.abspath(file)[len(self.root) :], status.st_size, status.st_mtime_ns)
         name, *stamp = self.stamps[file]
         match self.entries.get(name):
@@ -153,14 +152,8 @@ class _Memory:
 
 
 def count_samples(path: Path) -> int:
-    """Samples (of each channel) that the whole file decodes to.
-
-    Raises
-    ------
-    FitHubertError
-        It cannot be decoded to its end, is cut short, or holds no sample.
-    """
-    return _decode(path)[0]
+    """Samples (of each channel) that the whole file decodes to. Raises what `decode.measure` does."""
+    return measure(path)[0]
 
 
 def count_samples_16k(path: Path) -> int:
@@ -171,62 +164,17 @@ def count_samples_16k(path: Path) -> int:
     FitHubertError
         As `count_samples`; or it is neither.
     """
-    samples, rate, channels = _decode(path)
+    samples, rate, channels = measure(path)
     if rate != SAMPLE_RATE:
-        raise FitHubertError(f"{path}: expected {SAMPLE_RATE} Hz, found {rate} Hz; resample the corpus first")
+        raise FitHubertError(
+            f"{printable(path)}: expected {SAMPLE_RATE} Hz, found {rate} Hz; resample the corpus first"
+        )
     if channels != 1:
-        raise FitHubertError(f"{path}: expected a mono file, found {channels} channels")
+        raise FitHubertError(f"{printable(path)}: expected a mono file, found {channels} channels")
     return samples
 
 
 def count_milliseconds(path: Path) -> int:
-    """Whole milliseconds that the file lasts, at whatever rate.
-
-    Raises
-    ------
-    FitHubertError
-        As `count_samples`.
-    """
-    samples, rate, _ = _decode(path)
+    """Whole milliseconds that the file lasts, at whatever rate. Raises as `count_samples`."""
+    samples, rate, _ = measure(path)
     return 1000 * samples // rate
-
-
-def _decode(path: Path) -> tuple[int, int, int]:
-    """(samples, Hz, channels) of a file, decoded to its end."""
-    samples = 0
-    try:
-        missing = _missing_bytes(path)
-        with soundfile.SoundFile(path) as file:
-            promised, rate, channels = file.frames, file.samplerate, file.channels
-            while block := len(file.read(BLOCK, dtype="int16")):
-                samples += block
-    except (soundfile.SoundFileError, OSError) as error:
-        raise FitHubertError(
-            f"{path}: expected an audio file that decodes to its end, found: {error}; copy or unpack it anew"
-        ) from error
-    if missing or samples < promised:
-        found = f"{missing} bytes fewer" if missing else f"{samples} samples of {promised}"
-        raise FitHubertError(
-            f"{path}: expected as much audio as its header says, found {found}; copy or unpack it anew"
-        )
-    if samples == 0:
-        raise FitHubertError(f"{path}: expected samples, found an empty file")
-    return samples, rate, channels
-
-
-def _missing_bytes(path: Path) -> int:
-    """Bytes of audio that a WAV's header promises and the file lacks (libsndfile lets that pass); 0 for other files."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(12)
-        if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-            return 0
-        position = 12
-        while len(header := file.read(8)) == 8:
-            length = int.from_bytes(header[4:], "little")
-            position += 8 + length
-            if header[:4] == b"data":
-                return max(0, position - size) if length < UNKNOWN_LENGTH else 0
-            position += length % 2  # chunks start at even places
-            file.seek(position)
-    return 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
 
-from .cuts import Cuts, load_cut
+from .cuts import Cuts
 from .lengths import SAMPLE_RATE
 from .shar import WINDOW
 
@@ -191,7 +191,7 @@ class Batches(Dataset):
         waveforms = []
         for index in utterances.tolist():
             try:
-                waveforms.append(load_cut(self.cuts[index]))
+                waveforms.append(self.cuts.load(index))
             except Exception as error:  # whatever one file makes lhotse raise, the batch goes on without it
                 name = self.cuts.name(index)
                 reason = " ".join(str(error).partition("[extra info]")[0].split()) or type(error).__name__

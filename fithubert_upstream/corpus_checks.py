@@ -12,14 +12,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from .audio_scan import AUDIO_SUFFIXES, SAMPLE_RATE, count_milliseconds, scan
+from .audio_scan import SAMPLE_RATE, count_milliseconds, scan
 from .errors import FitHubertError
 from .librispeech import Utterance, read_splits
+from .walk import AUDIO, audio_in, files_in, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 TEST_CLASSES = (*COMMANDS, "_unknown_", "_silence_")
 BACKGROUND = "_background_noise_"
-CLIP_NAME = re.compile(r"(?P<speaker>.+)_nohash_\d+\.wav")
+CLIP_NAME = re.compile(r"(?P<speaker>.+)_nohash_\d+")  # without its suffix
 HOUR_MS = 3_600_000
 SHOWN_PROBLEMS = 50
 # Of the official corpora, where a primary source or a count says so.
@@ -114,7 +115,7 @@ def check_speech_commands(train_root: str | Path, test_root: str | Path, progres
         for file, length in noise.items()
         if length < 1000
     ]
-    speakers = {match["speaker"] for clip in clips if (match := CLIP_NAME.fullmatch(clip.name))}
+    speakers = {match["speaker"] for clip in clips if (match := CLIP_NAME.fullmatch(clip.stem))}
     counts = {
         "words": len(train),
         "speakers": len(speakers),
@@ -125,6 +126,12 @@ def check_speech_commands(train_root: str | Path, test_root: str | Path, progres
         "test clips": len(test_clips),
     }
     return Report(shlex.join(["speech_commands", str(train_root), "--test", str(test_root)]), counts, problems)
+
+
+def speech_commands_clips(root: str | Path) -> list[tuple[str, Path]]:
+    """(word, clip) of a folder of Speech Commands, the background noise left out, sorted."""
+    words = [folder for folder in folders_in(root) if folder.name != BACKGROUND]
+    return [(folder.name, file) for folder in words for file in audio_in(folder)]
 
 
 def speech_commands_part(clip: Path) -> str:
@@ -140,13 +147,21 @@ def speech_commands_part(clip: Path) -> str:
 
 
 def _class_folders(root: Path, problems: list[str]) -> dict[str, list[Path]]:
-    """Folder name -> the .wav files in it, all that s3prl reads."""
+    """Folder name -> the audio files in it."""
     if not root.is_dir():
         problems.append(f"{root}: expected a folder of Speech Commands, found no such folder")
         return {}
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir())
-    clips = {folder.name: sorted(folder.glob("*.wav")) for folder in folders}
-    problems += [f"{root / name}: expected .wav files, found none" for name, inside in clips.items() if not inside]
+    clips: dict[str, list[Path]] = {}
+    for folder in folders_in(root):
+        inside = files_in(folder)
+        problems += other_audio_problems(inside) + name_problems(inside, root)
+        clips[folder.name] = [file for file in inside if is_audio(file)]
+        if not clips[folder.name]:
+            problems.append(f"{printable(folder)}: expected {AUDIO} files, found none")
+        problems += [
+            f"{printable(deeper)}: expected clips in {printable(folder)} only, found a folder in it; move it"
+            for deeper in folders_in(folder)
+        ]
     return clips
 
 
@@ -162,10 +177,13 @@ def _training_problems(
         problems.append(f"{root}: expected a word besides the 10 commands (for the class _unknown_), found none")
     if not (root / BACKGROUND).is_dir():
         problems.append(f"{root}: expected a folder {BACKGROUND} (for the class _silence_), found none")
-    for word in words:
-        for file in sorted((root / word).iterdir()):
-            if file.suffix.lower() in AUDIO_SUFFIXES and not CLIP_NAME.fullmatch(file.name):
-                problems.append(f"{file}: expected a name <speaker>_nohash_<number>.wav, found another; rename it")
+    for clips in words.values():
+        for file in clips:
+            if not CLIP_NAME.fullmatch(file.stem):
+                problems.append(
+                    f"{printable(file)}: expected a name <speaker>_nohash_<number>{file.suffix}, found another; "
+                    "rename it"
+                )
     for part in ("train", "dev"):
         if not parts[part]:
             problems.append(f"{root}: expected clips for {part} after the split by speaker, found none; add speakers")
@@ -215,22 +233,20 @@ def _speakers(wav: Path, problems: list[str]) -> dict[str, list[Path]]:
     if not wav.is_dir():
         problems.append(f"{wav}: expected folders <speaker>/<session>/ with audio, found no such folder")
         return {}
-    speakers: dict[str, list[Path]] = {entry.name: [] for entry in sorted(wav.iterdir()) if entry.is_dir()}
+    speakers: dict[str, list[Path]] = {entry.name: [] for entry in folders_in(wav)}
     if not speakers:
         problems.append(f"{wav}: expected folders of speakers, found none")
-    for folder, subfolders, names in os.walk(wav, followlinks=True):  # a selection may consist of links
-        subfolders.sort()
-        parts = Path(folder).relative_to(wav).parts
-        for file in sorted(names):
-            path = Path(folder, file)
-            if path.suffix.lower() not in AUDIO_SUFFIXES or file.startswith("."):
-                continue
-            if len(parts) == 2:
-                speakers[parts[0]].append(path)
-            else:
-                problems.append(f"{path}: expected audio at {wav}/<speaker>/<session>/ only, found it here; move it")
+    for folder, files in walk(wav):
+        parts = folder.relative_to(wav).parts
+        audio = [file for file in files if is_audio(file)]
+        problems += other_audio_problems(files) + name_problems(audio, wav)
+        if len(parts) == 2:
+            speakers[parts[0]] += audio
+        else:
+            expected = f"expected audio at {wav}/<speaker>/<session>/ only, found it here; move it"
+            problems += [f"{printable(file)}: {expected}" for file in audio]
     problems += [
-        f"{wav / speaker}: expected <session>/ with {' or '.join(AUDIO_SUFFIXES)} files, found none"
+        f"{printable(wav / speaker)}: expected <session>/ with {AUDIO} files, found none"
         for speaker, files in speakers.items()
         if not files
     ]

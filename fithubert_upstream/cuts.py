@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .audio import find_audio
+from .audio import load_any_waveform
+from .decode import header
 from .errors import FitHubertError, from_extra
 from .files import atomic_path, cache_folder
 from .lengths import SAMPLE_RATE
+from .walk import find_audio, is_other_audio, other_audio_problems, walk
 
 with from_extra("distill", "distillation"):
     from lhotse import MonoCut, MultiCut, Recording
@@ -51,6 +52,8 @@ class Source(Protocol):
     def name(self, index: int) -> str: ...
 
     def cut(self, index: int) -> Cut: ...
+
+    def load(self, index: int) -> Tensor: ...  # (T,) float32 samples at 16 kHz; raises for what cannot be used
 
 
 class Cuts(Sequence):
@@ -79,6 +82,11 @@ class Cuts(Sequence):
         source, place = self._place(index)
         return source.name(place)
 
+    def load(self, index: int) -> Tensor:
+        """(T,) float32 samples at 16 kHz, channels averaged. Raises for what cannot be decoded, or is silent."""
+        source, place = self._place(index)
+        return source.load(place)
+
     def _place(self, index: int) -> tuple[Source, int]:
         number = int(self.kept[index])
         source = int(np.searchsorted(self.starts, number, side="right")) - 1
@@ -94,7 +102,8 @@ class AudioFolder:
     def __init__(self, folder: Path):
         files = find_audio(folder.parent, [folder.name])
         seconds = remembered(files, lambda: index_headers(files, f"scan {folder.name}"))["seconds"]
-        self.unreadable: dict[str, str] = {}
+        others = [file for _, inside in walk(folder) for file in inside if is_other_audio(file)]
+        self.unreadable = dict(zip(map(str, others), other_audio_problems(others), strict=True))
         for place in np.flatnonzero(np.isnan(seconds)).tolist():  # tried again each time: it may have been the network
             try:
                 seconds[place] = header_seconds(files[place])
@@ -115,6 +124,9 @@ class AudioFolder:
         with audio_backend("LibsndfileBackend"):
             return Recording.from_file(self.name(index)).to_cut()
 
+    def load(self, index: int) -> Tensor:
+        return _not_silent(load_any_waveform(self.name(index)))
+
 
 class CutsFile:
     """A lhotse cuts manifest, `.jsonl` or `.jsonl.gz`, of which only one line at a time is in memory."""
@@ -131,6 +143,9 @@ class CutsFile:
 
     def cut(self, index: int) -> Cut:
         return deserialize_item(self._line(index))
+
+    def load(self, index: int) -> Tensor:
+        return load_cut(self.cut(index))
 
     def _line(self, index: int) -> dict:
         with open(self.path, "rb") as file:
@@ -161,9 +176,13 @@ def load_cut(cut: Cut) -> Tensor:
         samples = soxr.resample(samples, cut.sampling_rate, SAMPLE_RATE)
     if not np.isfinite(samples).all():
         raise FitHubertError("found NaN or infinite samples")
+    return _not_silent(torch.from_numpy(samples))
+
+
+def _not_silent(samples: Tensor) -> Tensor:
     if not samples.any():
         raise FitHubertError("silent: all samples are zero")
-    return torch.from_numpy(samples)
+    return samples
 
 
 def cut_seconds(lines: Iterable[bytes], where: str | Path) -> list[float]:
@@ -183,13 +202,8 @@ def cut_seconds(lines: Iterable[bytes], where: str | Path) -> list[float]:
 
 def header_seconds(path: Path) -> float:
     """How long a file is, as its header says. Raises FitHubertError when it has none or holds no sample."""
-    try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise FitHubertError(f"{path}: expected an audio file, found: {error}") from error
-    if info.frames <= 0:
-        raise FitHubertError(f"{path}: expected samples, found an empty file")
-    return info.frames / info.samplerate
+    samples, rate, _ = header(path)
+    return samples / rate
 
 
 def index_headers(files: Sequence[Path], name: str) -> Index:

@@ -16,7 +16,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from .audio import find_audio
 from .checkpoint import load_fithubert, save_checkpoint
 from .config import find_config, read_yaml
 from .downstream.tasks import TASKS
@@ -28,6 +27,7 @@ from .outputs import check_output_folder
 from .run_folder import check_free
 from .superb_report import Row, draw_tasks
 from .train_log import read_losses
+from .walk import find_audio
 
 # Minutes of synthetic speech in each layout.
 SYNTHETIC_MINUTES = {

@@ -1,13 +1,13 @@
 """Reading a corpus in LibriSpeech's layout: `root/split/speaker/chapter/*.trans.txt` beside .flac or .wav files."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .audio_scan import AUDIO_SUFFIXES, count_samples_16k, scan
+from .audio_scan import count_samples_16k, scan
 from .errors import FitHubertError
+from .walk import AUDIO, audio_in, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
 
 TRANSCRIPT = ".trans.txt"
 
@@ -54,20 +54,25 @@ def read_transcript(transcript: Path) -> Iterator[Line]:
         text = transcript.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise FitHubertError(f"{transcript}: expected text in UTF-8, found: {error}") from error
-    files = {file.name: file for file in transcript.parent.iterdir()}
+    files: dict[str, list[Path]] = {}
+    for file in audio_in(transcript.parent):
+        files.setdefault(file.stem, []).append(file)
     seen = set()
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             yield Line("", [], None, f"{transcript}: expected words in line {number}, found an empty line; remove it")
             continue
         name, *words = line.split()
-        audio = files.get(f"{name}.flac") or files.get(f"{name}.wav")
+        found = files.get(name, [])
+        audio = found[0] if found else None
         problem = ""
         if audio is None:
             problem = (
-                f"{transcript}: expected {name}.flac or {name}.wav beside it, found neither; "
-                "complete the corpus or remove the line"
+                f"{transcript}: expected {name} ({AUDIO}) beside it, found none; complete the corpus or remove the line"
             )
+        elif len(found) > 1:
+            names = " and ".join(file.name for file in found)
+            problem = f"{transcript}: expected one recording of {name}, found {names}; remove one"
         elif not words:
             problem = f"{transcript}: expected words after {name}, found none; remove the line"
         elif name in seen:
@@ -88,7 +93,7 @@ def split_folder(root: str | Path, split: str) -> Path:
     if not root.is_dir():
         raise FitHubertError(f"corpus: expected a folder in LibriSpeech's layout, found no folder {root}")
     if not (root / split).is_dir():
-        found = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())) or "none"
+        found = ", ".join(printable(entry.name) for entry in folders_in(root)) or "none"
         raise FitHubertError(f"corpus {root}: expected a sub-folder {split}, found {found}")
     return root / split
 
@@ -102,14 +107,19 @@ def find_splits(root: str | Path) -> list[str]:
         There are none.
     """
     root = Path(root)
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    splits = [folder.name for folder in folders if next(folder.rglob(f"*{TRANSCRIPT}"), None)]
+    folders = folders_in(root) if root.is_dir() else []
+    splits = [folder.name for folder in folders if next(find_transcripts(folder), None)]
     if not splits:
         found = ", ".join(folder.name for folder in folders) or ("none" if root.is_dir() else "no such folder")
         raise FitHubertError(
             f"{root}: expected sub-folders with speaker/chapter/*{TRANSCRIPT}, such as train-clean-100; found {found}"
         )
     return splits
+
+
+def find_transcripts(folder: Path) -> Iterator[Path]:
+    """All transcripts below a folder, sorted."""
+    return (file for _, files in walk(folder) for file in files if file.name.endswith(TRANSCRIPT))
 
 
 def read_splits(
@@ -144,7 +154,11 @@ def read_splits(
         except FitHubertError as error:
             problems.append(str(error))
             continue
-        words = _read_folders(folder, problems)
+        try:
+            words = _read_folders(folder, problems)
+        except FitHubertError as error:  # a folder that cannot be read
+            problems.append(str(error))
+            continue
         samples = scan(list(words), count_samples_16k, f"Reading {split}", progress)
         sound = {audio: count for audio, count in samples.items() if isinstance(count, int)}
         problems += [problem for problem in samples.values() if isinstance(problem, str)]
@@ -157,11 +171,9 @@ def read_splits(
 def _read_folders(split: Path, problems: list[str]) -> dict[Path, list[str]]:
     """Audio file -> its words, [] where its line is missing or wrong, for all chapters of a split."""
     words_of: dict[Path, list[str]] = {}
-    for name, subfolders, files in os.walk(split):
-        subfolders.sort()
-        folder = Path(name)
-        inside = [folder / file for file in sorted(files) if not file.startswith(".")]
-        audio = [file for file in inside if file.suffix in AUDIO_SUFFIXES]
+    for folder, inside in walk(split):
+        audio = [file for file in inside if is_audio(file)]
+        problems += other_audio_problems(inside) + name_problems(audio, split)
         transcripts = [file for file in inside if file.name.endswith(TRANSCRIPT)]
         words_of |= {file: [] for file in audio}
         if audio and not transcripts:
@@ -184,7 +196,7 @@ def _read_folders(split: Path, problems: list[str]) -> dict[Path, list[str]]:
             words_of |= {line.audio: line.words for line in lines if not line.problem}
             named |= {line.name for line in lines}
         expected = f"expected a line for it in {transcript_name(folder)}, found none; add it or remove the file"
-        problems += [f"{file}: {expected}" for file in audio if file.stem not in named]
+        problems += [f"{printable(file)}: {expected}" for file in audio if file.stem not in named]
     return words_of
 
 

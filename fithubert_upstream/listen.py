@@ -1,17 +1,10 @@
 """`fithubert listen`: what is said in a recording, and whether it is the enrolled speaker."""
 
 import argparse
-from pathlib import Path
 
-import numpy as np
-import soundfile
-import soxr
-import torch
-from torch import Tensor
-
+from .audio import load_any_waveform
 from .errors import FitHubertError
 from .joint_model import load_joint
-from .lengths import SAMPLE_RATE
 
 
 def main(argv: list[str]) -> None:
@@ -51,22 +44,3 @@ def main(argv: list[str]) -> None:
                 print(
                     f"  same speaker as in {args.enroll}: {verdict} (cosine {cosine:.3f}, yes from {threshold:.3f} on)"
                 )
-
-
-def load_any_waveform(path: str | Path) -> Tensor:
-    """(T,) float32 samples of an audio file at any rate: channels averaged, resampled to 16 kHz.
-
-    Raises FitHubertError when it cannot be decoded, is empty, or holds NaN.
-    """
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # (T, C)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise FitHubertError(f"{path}: expected an audio file, found: {error}") from error
-    samples = samples.mean(axis=1)
-    if rate != SAMPLE_RATE:
-        samples = soxr.resample(samples, rate, SAMPLE_RATE)
-    if len(samples) == 0:
-        raise FitHubertError(f"{path}: expected samples, found an empty file")
-    if not np.isfinite(samples).all():
-        raise FitHubertError(f"{path}: found NaN or infinite samples")
-    return torch.from_numpy(samples)

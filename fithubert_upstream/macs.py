@@ -7,13 +7,12 @@ merged products) changes them. Norms, activations and sums of two tensors are no
 from collections.abc import Iterable
 from pathlib import Path
 
-import soundfile
-
-from .audio import find_audio
+from .audio_scan import count_samples_16k
 from .config import FitHubertConfig
 from .errors import FitHubertError
-from .lengths import SAMPLE_RATE, conv_frames, shortest_input
+from .lengths import conv_frames, shortest_input
 from .librispeech import split_folder
+from .walk import find_audio
 
 SUPERB_UTTERANCES, SUPERB_STEP = 32, 82  # the (82 i + 1)-th of test-clean, i = 0..31
 SUPERB_BUCKETS = ("short", "medium", "long", "longer")
@@ -67,17 +66,7 @@ def superb_samples(root: str | Path) -> list[int]:
             f"{folder}: expected LibriSpeech's test-clean (2,620 utterances), found {len(files):,}; "
             "SUPERB's profile needs all of it"
         )
-    return sorted(_samples(file) for file in files[:needed:SUPERB_STEP])
-
-
-def _samples(file: Path) -> int:
-    try:
-        info = soundfile.info(file)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise FitHubertError(f"{file}: expected an audio file, found: {error}") from error
-    if info.samplerate != SAMPLE_RATE:
-        raise FitHubertError(f"{file}: expected {SAMPLE_RATE} Hz, found {info.samplerate} Hz")
-    return info.frames
+    return sorted(count_samples_16k(file) for file in files[:needed:SUPERB_STEP])
 
 
 def superb_macs(config: FitHubertConfig, samples: Iterable[int]) -> dict[str, int]:

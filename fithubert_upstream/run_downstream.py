@@ -22,7 +22,6 @@ from fithubert_upstream.downstream.flags import OURS, check_local_rank, read_fla
 from fithubert_upstream.downstream.frames import check_frames
 from fithubert_upstream.downstream.hf_hub import huggingface_upstream
 from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, resume
-from fithubert_upstream.downstream.voxceleb1 import trimmed_lengths
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import remove_temporaries
 from fithubert_upstream.launcher import check_alone
@@ -175,9 +174,13 @@ def provide_modules() -> Callable[[], None]:
 
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:
     """The repairs that a task needs while it runs on a device, each to be entered."""
+    from fithubert_upstream import s3prl_datasets  # which needs s3prl repaired
+
     repairs = []
+    if downstream in s3prl_datasets.TASKS:
+        repairs.append(partial(s3prl_datasets.own_datasets, downstream))
     if downstream == "sv_voxceleb1":
-        repairs.append(partial(s3prl_compat.speaker_verification, device, trimmed_lengths))
+        repairs.append(partial(s3prl_compat.speaker_verification, device))
     if downstream in ("asr", "ctc") and device == "cpu":
         repairs.append(s3prl_compat.padded_recurrence)
     return repairs

@@ -24,8 +24,6 @@ from torch.utils.data import DistributedSampler, Sampler
 from . import tensorboard_compat, torchaudio_compat
 from .files import atomic_path
 
-# As librosa's find_files has them.
-_AUDIO_SUFFIXES = {".aac", ".au", ".flac", ".m4a", ".mp3", ".ogg", ".wav"}
 # Stands for "there was nothing", where None may be a real value.
 _ABSENT = object()
 
@@ -245,34 +243,12 @@ def without_cuda() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def speaker_verification(device: str, trimmed_lengths: Callable[[list[str]], list[int]]) -> Iterator[None]:
-    """s3prl's `sv_voxceleb1` on any device and any corpus, in the block.
+def speaker_verification(device: str) -> Iterator[None]:
+    """s3prl's `sv_voxceleb1` on any device, in the block.
 
-    It moves its mask with `.cuda()` whatever the device; it keeps the lengths of the training files inside
-    site-packages, under one name for every corpus, so that a second corpus gets the list of the first; and it
-    scores the dev split with the test's trials.
-
-    Parameters
-    ----------
-    device : str
-    trimmed_lengths : callable
-        Paths of audio files -> samples of each after SV's effects.
+    It moves its mask with `.cuda()` whatever the device, and scores the dev split with the test's trials.
     """
-    from s3prl.downstream.sv_voxceleb1 import dataset, expert
-
-    class TrainingSet(dataset.SpeakerVerifi_train):
-        def __init__(self, vad_config, key_list, file_path, meta_data, max_timestep=None, n_jobs=12):
-            self.roots, self.root_key, self.vad_c = file_path, key_list, vad_config
-            self.max_timestep = max_timestep
-            # librosa's find_files, which s3prl uses, passes over links to folders
-            files = (path for root in file_path for path in Path(root).absolute().glob("*/*/*"))
-            paths = sorted(str(path) for path in files if path.suffix.lower() in _AUDIO_SUFFIXES)
-            lengths = trimmed_lengths(paths)
-            self.dataset = [p for p, n in zip(paths, lengths, strict=True) if n > vad_config["min_sec"]]
-            self.all_speakers = sorted(
-                folder.stem for root in file_path for folder in Path(root).iterdir() if folder.is_dir()
-            )
-            self.speaker_num = len(self.all_speakers)
+    from s3prl.downstream.sv_voxceleb1 import expert
 
     def log_records(self, mode, *args, **kwargs):
         scored = self.dev_dataset if mode == "dev" else self.test_dataset
@@ -282,7 +258,6 @@ def speaker_verification(device: str, trimmed_lengths: Callable[[list[str]], lis
     logged = expert.DownstreamExpert.log_records
     with (
         replaced(torch.Tensor, "cuda", lambda tensor, *args, **kwargs: tensor.to(device)),
-        replaced(expert, "SpeakerVerifi_train", TrainingSet),
         replaced(expert.DownstreamExpert, "log_records", log_records),
     ):
         yield

@@ -10,9 +10,10 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
-from .cuts import Index, cut_seconds, remembered
+from .cuts import Index, cut_seconds, load_cut, remembered
 from .errors import FitHubertError, from_extra
 
 with from_extra("distill", "distillation"):
@@ -62,6 +63,9 @@ class SharFolder:
             fill_shar_placeholder(recording, _read(file, *audio), name)
         cut.recording = recording
         return cut
+
+    def load(self, index: int) -> Tensor:
+        return load_cut(self.cut(index))
 
     def _index(self) -> Index:
         seconds, shards = [], []

@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass, replace
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from torch import Tensor
 
+from .decode import read_audio
 from .errors import FitHubertError
 
 COVERED = "channels 1, channels N of mono, rate HZ, gain DB, silence 1 DURATION LEVEL% [-1 DURATION LEVEL%] of mono"
@@ -64,15 +64,8 @@ def apply_effects_file(
     """
     if not normalize:
         raise FitHubertError("apply_effects_file: expected normalize=True, found False; integers are not covered")
-    try:
-        with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float64", always_2d=True)
-            rate, bits = file.samplerate, BITS.get(file.subtype, 24)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise FitHubertError(f"{path}: expected an audio file, found: {error}") from error
-    if not np.isfinite(samples).all():
-        raise FitHubertError(f"{path}: found NaN or infinite samples")
-    sound = Sound(_to_integers(samples * FULL_SCALE), rate, bits)
+    audio = read_audio(path, "float64")
+    sound = Sound(_to_integers(audio.samples * FULL_SCALE), audio.rate, BITS.get(audio.subtype, 24))
     return _to_tensor(_run(sound, effects), channels_first)
 
 

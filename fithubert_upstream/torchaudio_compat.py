@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from .decode import UNKNOWN_SAMPLES, header, read_audio
 from .sox_effects import apply_effects_file, apply_effects_tensor
 
 
@@ -91,7 +92,12 @@ def load_audio(
     """
     import soundfile
 
-    with soundfile.SoundFile(_soundfile_uri(uri)) as file:
+    uri = _soundfile_uri(uri)
+    if isinstance(uri, str) and normalize and not frame_offset and num_frames == -1:  # a whole file: errors name it
+        audio = read_audio(uri)
+        waveform = torch.from_numpy(audio.samples)  # (time, channels)
+        return (waveform.t().contiguous() if channels_first else waveform), audio.rate
+    with soundfile.SoundFile(uri) as file:
         dtype = "float32" if normalize else {"PCM_16": "int16", "PCM_32": "int32"}.get(file.subtype, "float32")
         file.seek(min(frame_offset, file.frames))
         samples = file.read(num_frames, dtype=dtype, always_2d=True)  # (time, channels)
@@ -138,10 +144,12 @@ def audio_info(uri, format: str | None = None, buffer_size: int = 4096, backend:
     """`torchaudio.info` over soundfile; bits_per_sample is 0 where the format has no such number."""
     import soundfile
 
-    info = soundfile.info(_soundfile_uri(uri))
+    uri = _soundfile_uri(uri)
+    info = soundfile.info(uri)
+    frames = header(uri)[0] if info.frames >= UNKNOWN_SAMPLES and isinstance(uri, str) else info.frames
     bits = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
     encoding = info.format if info.format in ("FLAC", "MP3") else info.subtype
-    return AudioInfo(info.samplerate, info.frames, info.channels, bits.get(info.subtype, 0), encoding)
+    return AudioInfo(info.samplerate, frames, info.channels, bits.get(info.subtype, 0), encoding)
 
 
 def _soundfile_uri(uri):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fithubert_upstream import audio_scan
+from fithubert_upstream import decode
 from fithubert_upstream.audio_scan import FEW_FILES, count_milliseconds, count_samples, count_samples_16k, scan
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import cache_folder
@@ -63,7 +63,7 @@ def test_the_cache_folder_comes_from_the_environment(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["flac", "wav"])
 def test_samples_and_milliseconds_of_whole_files(tmp_path, suffix):
-    long = noise(tmp_path / f"long.{suffix}", samples=3 * audio_scan.BLOCK + 5)
+    long = noise(tmp_path / f"long.{suffix}", samples=3 * decode.BLOCK + 5)
     assert count_samples(long) == count_samples_16k(long) == len(soundfile.read(long)[0])
     stereo = noise(tmp_path / f"stereo.{suffix}", samples=4100, rate=8000, channels=2)
     assert count_samples(stereo) == 4100 and count_milliseconds(stereo) == 512

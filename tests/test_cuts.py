@@ -8,10 +8,11 @@ import pytest
 import soundfile
 from lhotse import CutSet, Recording
 
-from fithubert_upstream.audio import find_audio, load_waveform
+from fithubert_upstream.audio import load_waveform
 from fithubert_upstream.cuts import AudioFolder, Cuts, CutsFile, load_cut
 from fithubert_upstream.data import DataConfig, build_dataloader
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.walk import find_audio
 
 from .tiny import make_corpus
 

@@ -4,10 +4,11 @@ import soundfile
 import soxr
 import torch
 
-from fithubert_upstream.audio import find_audio, load_waveform
+from fithubert_upstream.audio import load_waveform
 from fithubert_upstream.config import from_dict
 from fithubert_upstream.data import DataConfig, build_dataloader
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.walk import find_audio
 
 from .tiny import make_corpus
 
@@ -210,7 +211,7 @@ def test_nothing_but_silence(tmp_path, workers):
     ("name", "content", "words"),
     [
         ("a.wav", np.zeros(100), ["0.5 to 35.0 s", "none among 1"]),
-        ("a.txt", b"no audio", [".flac or .wav"]),
+        ("a.txt", b"no audio", [".flac/.wav/.ogg/.opus/.mp3"]),
         ("a.flac", b"not a flac", ["none among 1", "1 unreadable", "a.flac", "expected an audio file"]),
         ("a.wav", b"", ["a.wav", "expected an audio file"]),
     ],

@@ -4,11 +4,11 @@ import soundfile
 import soxr
 import torch
 
-from fithubert_upstream.audio import load_waveform
+from fithubert_upstream.audio import load_any_waveform, load_waveform
 from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint_model import load_joint, save_joint
-from fithubert_upstream.listen import load_any_waveform, main
+from fithubert_upstream.listen import main
 from fithubert_upstream.model import FitHubert
 
 from .test_joint_model import make

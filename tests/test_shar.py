@@ -6,11 +6,11 @@ import torch
 from lhotse import CutSet, Recording
 
 from fithubert_upstream import batches
-from fithubert_upstream.audio import find_audio
 from fithubert_upstream.cuts import load_cut
 from fithubert_upstream.data import DataConfig, build_dataloader
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.shar import SharFolder
+from fithubert_upstream.walk import find_audio
 
 from .tiny import make_corpus
 

@@ -202,9 +202,10 @@ def test_an_update_is_the_mean_of_its_batches(world, tmp_path):
 
 
 def test_validation_is_the_mean_over_all_frames(world, tmp_path):
-    from fithubert_upstream.audio import find_audio, load_waveform
+    from fithubert_upstream.audio import load_waveform
     from fithubert_upstream.config import TeacherConfig
     from fithubert_upstream.teacher import load_teacher
+    from fithubert_upstream.walk import find_audio
 
     folder = tmp_path / "run"
     main(flags(world, folder, "data.crop=none", steps=3))

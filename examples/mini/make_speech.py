@@ -17,12 +17,12 @@ import soundfile
 import soxr
 
 from fithubert_upstream import cmudict
-from fithubert_upstream.audio import find_audio
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.espeak import ESPEAK_RATE, MEN, WOMEN, Voice, speak
 from fithubert_upstream.recordings import SAMPLE_RATE, random_conditions
 from fithubert_upstream.sentences import random_sentence
 from fithubert_upstream.synthetic import Corpus, Task, describe, write_corpus
+from fithubert_upstream.walk import find_audio
 
 VERSION = 1
 SPEAKER_SECONDS = 40

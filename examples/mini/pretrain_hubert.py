@@ -23,13 +23,13 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fithubert_upstream.audio import find_audio
 from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.config import FitHubertConfig
 from fithubert_upstream.files import atomic_path
 from fithubert_upstream.lengths import FRAME_RATE, SAMPLE_RATE
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.recordings import random_conditions
+from fithubert_upstream.walk import find_audio
 
 CONFIG = FitHubertConfig(
     conv_layers=((32, 10, 5), (48, 3, 2), (64, 3, 2), (96, 3, 2), (96, 3, 2), (128, 2, 2), (192, 2, 2)),

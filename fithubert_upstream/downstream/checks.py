@@ -31,6 +31,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.hubconf import ENTRIES, check_source
 from fithubert_upstream.librispeech import split_folder
 from fithubert_upstream.prepare import check_prepared
+from fithubert_upstream.walk import audio_in
 
 # What a task's code, s3prl's or this module, looks up in its config; one of another task lacks some.
 _KEYS = {
@@ -242,7 +243,7 @@ def _check_speech_commands(data: dict, splits: list[str]) -> None:
     report = check_speech_commands(root, data["speech_commands_test_root"])
     require(report)
     # s3prl draws from the background noise too, leaves out an incomplete batch, and without any goes on for ever
-    clips = report.counts["train clips"] + len(list(Path(root, BACKGROUND).glob("*.wav")))
+    clips = report.counts["train clips"] + len(audio_in(Path(root, BACKGROUND)))
     if "train" in splits and clips < data["batch_size"]:
         raise FitHubertError(
             f"{root}: expected clips for a batch of {data['batch_size']}, found {clips}; "

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from fithubert_upstream import librispeech
 from fithubert_upstream.downstream.phones import load_lexicon
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.librispeech import read_transcript
+from fithubert_upstream.librispeech import find_transcripts, read_transcript
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def read_split(path: str, split: str) -> list[tuple[Path, list[str]]]:
     """Read one split in LibriSpeech's layout: (audio file, upper-case words) of each utterance."""
     folder = split_folder(path, split)
     utterances = []
-    for transcript in sorted(folder.rglob("*.trans.txt")):
+    for transcript in find_transcripts(folder):
         for line in read_transcript(transcript):
             if not line.name:  # an empty line
                 continue

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from fithubert_upstream.audio_scan import AUDIO_SUFFIXES, scan
+from fithubert_upstream.audio_scan import scan
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.sox_effects import apply_effects_file
+from fithubert_upstream.walk import find_audio
 
 # s3prl's chain for VoxCeleb1 (downstream/sv_voxceleb1/dataset.py)
 EFFECTS = [
@@ -71,7 +72,7 @@ def check_lengths(
                 )
     if min_samples is not None:
         wav = root / "dev" / "wav"
-        lengths = trimmed_lengths([str(f) for f in wav.glob("*/*/*") if f.suffix.lower() in AUDIO_SUFFIXES])
+        lengths = trimmed_lengths([str(file) for file in find_audio(wav)])
         longest = max(lengths)
         if longest <= min_samples:
             raise FitHubertError(

@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-
-from fithubert_upstream.audio_scan import AUDIO_SUFFIXES, count_samples_16k, scan
+from fithubert_upstream.audio_scan import count_samples_16k, scan
 from fithubert_upstream.corpus_checks import (
     BACKGROUND,
     check_speech_commands,
     check_voxceleb1,
     require,
+    speech_commands_clips,
     speech_commands_part,
     trial_problems,
 )
+from fithubert_upstream.decode import header
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.walk import AUDIO, audio_in, find_audio
 
 from .config import JointConfig, KeywordConfig, SpeakerConfig
 
@@ -134,12 +135,10 @@ def _speech_commands(config: KeywordConfig) -> dict[str, list[Clip]]:
     root, test_root = Path(config.root), Path(config.test_root)
     require(check_speech_commands(root, test_root))
     splits: dict[str, list[Clip]] = {"train": [], "dev": [], "test": [], "left out": []}
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and folder.name != BACKGROUND:
-            for path in sorted(folder.glob("*.wav")):
-                splits[speech_commands_part(path)].append(_clip(path, folder.name, config.classes))
+    for word, path in speech_commands_clips(root):
+        splits[speech_commands_part(path)].append(_clip(path, word, config.classes))
     if SILENCE in config.classes:
-        for path in sorted((root / BACKGROUND).glob("*.wav")):
+        for path in audio_in(root / BACKGROUND):
             windows = [Clip(path, SILENCE, start) for start in _windows(path)]
             held = max(1, len(windows) // 10)  # the end of each recording is for dev
             splits["train"] += windows[:-held] or windows
@@ -149,16 +148,15 @@ def _speech_commands(config: KeywordConfig) -> dict[str, list[Clip]]:
     splits["dev"] = commands + [
         clip for label in (UNKNOWN, SILENCE) for clip in _some([c for c in splits["dev"] if c.label == label], even)
     ]
-    for folder in sorted(test_root.iterdir()):
-        if folder.is_dir():
-            splits["test"] += [_clip(path, folder.name, config.classes) for path in sorted(folder.glob("*.wav"))]
+    splits["test"] = [_clip(path, word, config.classes) for word, path in speech_commands_clips(test_root)]
     del splits["left out"]
     return splits
 
 
 def _windows(path: Path) -> list[float]:
     """Starts of the seconds of a recording, half overlapping."""
-    seconds = soundfile.info(path).duration
+    samples, rate, _ = header(path)
+    seconds = samples / rate
     return [start / 2 for start in range(int((seconds - SILENCE_SECONDS) * 2) + 1)]
 
 
@@ -198,9 +196,8 @@ def _voxceleb1(config: SpeakerConfig) -> SpeakerTrials:
         raise FitHubertError("sv: expected trials, the list of test trials such as voxceleb1_test_v2.txt, found none")
     require(check_voxceleb1(root, Path(config.dev_trials or os.devnull), Path(config.trials)))
     clips: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted((root / "dev" / "wav").glob("*/*/*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES:
-            clips[path.parts[-3]].append(path)
+    for path in find_audio(root / "dev" / "wav"):
+        clips[path.parts[-3]].append(path)
     speakers = sorted(clips)
     if config.dev_trials:
         dev = _read_trials(Path(config.dev_trials), root / "dev" / "wav")
@@ -235,16 +232,16 @@ def _recordings(root: str, speaker: str) -> list[Path]:
         raise FitHubertError(
             f"{folder}: expected a folder of recordings of speaker {speaker}, found none; correct root or speakers"
         )
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    files = audio_in(folder)
     if not files:
-        raise FitHubertError(f"{folder}: expected {' or '.join(AUDIO_SUFFIXES)} files, found none")
+        raise FitHubertError(f"{folder}: expected {AUDIO} files, found none")
     return files
 
 
 def _read_trials(trials: Path, root: Path) -> list[Trial]:
     """Lines `label path path`, the paths below `root`. Raises FitHubertError with the first line that is wrong."""
     problems: list[str] = []
-    there = [path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES] if root.is_dir() else []
+    there = find_audio(root) if root.is_dir() else []
     trial_problems(trials, root, there, problems)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -1,0 +1,160 @@
+"""Check, tasks and distillation saw different files: with names that hold dots, suffixes in capitals, folders that are
+links, files of a Mac or a notebook, equal names in two chapters. Utterances were left out or scored against another's
+words, without a word."""
+
+import shutil
+
+import pytest
+
+from fithubert_upstream import s3prl_compat
+from fithubert_upstream.corpus_checks import check_librispeech, check_speech_commands, check_voxceleb1
+from fithubert_upstream.cuts import AudioFolder
+from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig
+from fithubert_upstream.downstream.joint_ks_sv.corpora import read_keywords
+from fithubert_upstream.downstream.libriphone import phone_transcripts
+from fithubert_upstream.prepare import prepare_librispeech
+
+from .. import small_corpora
+from ..small_corpora import noise
+
+s3prl_compat.apply()
+from fithubert_upstream import s3prl_datasets  # noqa: E402
+
+MAC = b"\0\x05\x16\x07\0\x02\0\0Mac OS X" + bytes(200)
+
+
+def clutter(root) -> None:
+    """What a Mac, a NAS and a notebook leave behind."""
+    for folder in [root, *(path for path in list(root.rglob("*")) if path.is_dir())]:
+        (folder / ".DS_Store").write_bytes(MAC)
+        (folder / "Thumbs.db").write_bytes(MAC)
+        (folder / ".ipynb_checkpoints").mkdir()
+        noise(folder / ".ipynb_checkpoints" / "yes-checkpoint.wav", 0.2, 1)
+        for file in folder.glob("[!.]*.*"):
+            file.with_name(f"._{file.name}").write_bytes(MAC)
+
+
+class Letters:
+    """The dictionary that s3prl's datasets want: a line of symbols -> something with .long()."""
+
+    def encode_line(self, line, line_tokenizer):
+        class Encoded(list):
+            def long(self):
+                return self
+
+        return Encoded(line_tokenizer(line))
+
+
+def asr_words(root, tables, split) -> dict[str, str]:
+    """Path of an utterance -> its words, as speech recognition's dataset batches them."""
+    data = s3prl_datasets.Utterances("here", 2, Letters(), str(root), str(tables), here=[split])
+    names = [name for batch in data.X for name in batch]
+    assert len(names) == len(set(names))
+    return {name: "".join(data.Y[name]).rstrip("|").replace("|", " ") for name in names}
+
+
+def test_utterances_of_librispeech(tmp_path):
+    root = small_corpora.librispeech(tmp_path / "L", {"train": 3}, prepared=False)
+    chapter = root / "train" / "1" / "7"
+    for old, new in (("1-7-0000.flac", "1-7-0000.take2.flac"), ("1-7-0001.flac", "1-7-0001.FLAC")):
+        (chapter / old).rename(chapter / new)
+    text = chapter / "1-7.trans.txt"
+    text.write_text(text.read_text().replace("1-7-0000", "1-7-0000.take2"))
+    shutil.copytree(root / "train" / "1", tmp_path / "away")  # speaker 9, by a link
+    (root / "train" / "9").symlink_to(tmp_path / "away")
+    (tmp_path / "away" / "7" / "1-7.trans.txt").rename(tmp_path / "away" / "7" / "9-7.trans.txt")
+    clutter(root)
+
+    report = check_librispeech(root, ["train"], progress=False)
+    assert report.problems == [] and report.counts["train utterances"] == 6 and report.counts["train speakers"] == 2
+    tables = prepare_librispeech(root, tmp_path / "tables", ["train"], progress=False)
+    words = asr_words(root, tables, "train")
+    assert len(words) == 6 and words["train/9/7/1-7-0000.take2.flac"] == "THE CAT SAT"
+    assert len(phone_transcripts(str(root), ("train",), ("cmudict",), False)) == 6
+    assert len(AudioFolder(root / "train").seconds) == 6
+
+
+def test_equal_names_in_two_chapters_keep_their_own_words(tmp_path):
+    root = tmp_path / "L"
+    for chapter, text in ((7, "THE CAT"), (8, "MAT HAT SAT")):
+        for i in range(2):
+            noise(root / "train" / "1" / str(chapter) / f"{i:04d}.flac", 0.5 + 0.1 * i, 10 * chapter + i)
+        lines = "".join(f"{i:04d} {text}\n" for i in range(2))
+        (root / "train" / "1" / str(chapter) / f"1-{chapter}.trans.txt").write_text(lines)
+    tables = prepare_librispeech(root, tmp_path / "tables", ["train"], progress=False)
+    expected = {f"train/1/7/{i:04d}.flac": "THE CAT" for i in range(2)}
+    expected |= {f"train/1/8/{i:04d}.flac": "MAT HAT SAT" for i in range(2)}
+    assert asr_words(root, tables, "train") == expected
+    utterances = phone_transcripts(str(root), ("train",), ("cmudict",), False)
+    assert [len(phones) for _, phones in utterances] == [5, 5, 9, 9]
+
+
+def test_a_last_batch_of_one_utterance_is_not_dropped(tmp_path):
+    root = small_corpora.librispeech(tmp_path / "L", {"train": 3})
+    assert len(asr_words(root, root / "len_for_bucket", "train")) == 3
+
+
+def test_two_recordings_of_one_name_are_told(tmp_path):
+    root = small_corpora.librispeech(tmp_path / "L", {"train": 2}, prepared=False)
+    noise(root / "train" / "1" / "7" / "1-7-0000.wav", 0.5, 1)
+    (problem,) = check_librispeech(root, ["train"], progress=False).problems
+    assert problem.endswith("expected one recording of 1-7-0000, found 1-7-0000.flac and 1-7-0000.wav; remove one")
+
+
+def test_clips_of_speech_commands(tmp_path):
+    root = small_corpora.speech_commands(tmp_path / "S")
+    train, test = root / "train", root / "test"
+    (test / "yes" / "0.wav").rename(test / "yes" / "0.WAV")
+    noise(test / "no" / "more.flac", 0.3, 4)
+    one = next(iter((train / "stop").glob("*.wav")))
+    one.rename(one.with_suffix(".WAV"))
+    shutil.move(train / "bed", tmp_path / "bed")
+    (train / "bed").symlink_to(tmp_path / "bed")
+    clutter(root)
+
+    report = check_speech_commands(train, test, progress=False)
+    assert report.problems == [] and report.counts["words"] == 11 and report.counts["test clips"] == 13
+    parts = s3prl_datasets.split_clips(train)
+    assert [len(part) for part in parts] == [report.counts["train clips"], report.counts["dev clips"]] == [11, 11]
+    data = s3prl_datasets.TrainingClips(parts[0], speech_commands_root=str(train))
+    assert len(data) == 12 and sum(word == "_silence_" for word, _ in data.data) == 1
+    assert sum(data.sample_weights) == pytest.approx(12 * 12)
+    assert len(s3prl_datasets.TestClips(speech_commands_test_root=str(test))) == 13
+    keywords = read_keywords(KeywordConfig(root=str(train), test_root=str(test)))
+    assert len(keywords.test) == 13 and {clip.path.name for clip in keywords.test} >= {"0.WAV", "more.flac"}
+    assert len(AudioFolder(test).seconds) == 13
+
+
+def test_folders_inside_a_word_are_told(tmp_path):
+    root = small_corpora.speech_commands(tmp_path / "S")
+    noise(root / "test" / "yes" / "deep" / "x.wav", 0.3, 1)
+    (problem,) = check_speech_commands(root / "train", root / "test", progress=False).problems
+    assert problem == f"{root}/test/yes/deep: expected clips in {root}/test/yes only, found a folder in it; move it"
+
+
+def test_speakers_of_voxceleb1(tmp_path):
+    root = small_corpora.voxceleb1(tmp_path / "V")
+    wav = root / "dev" / "wav"
+    (wav / "id10001").rename(wav / "j.smith")
+    (wav / "id10002" / "s0" / "00001.wav").rename(wav / "id10002" / "s0" / "00001.part.WAV")
+    shutil.move(wav / "id10003", tmp_path / "id10003")
+    (wav / "id10003").symlink_to(tmp_path / "id10003")
+    trials = root / "dev_trials.txt"
+    text = trials.read_text().replace("id10001", "j.smith")
+    trials.write_text(text.replace("id10002/s0/00001.wav", "id10002/s0/00001.part.WAV"))
+    clutter(root)
+
+    report = check_voxceleb1(root, progress=False)
+    assert report.problems == [] and (report.counts["dev speakers"], report.counts["dev files"]) == (3, 6)
+    data = s3prl_datasets.SpeakerClips({"min_sec": 0}, ["Voxceleb1"], [str(wav)], None, max_timestep=8000)
+    assert data.all_speakers == ["id10002", "id10003", "j.smith"] and len(data) == 6
+    assert {data[i][2] for i in range(6)} == {0, 1, 2}
+    assert len(AudioFolder(wav).seconds) == 6
+
+
+def test_audio_that_is_not_read_is_named_everywhere(tmp_path):
+    root = small_corpora.librispeech(tmp_path / "L", {"train": 2}, prepared=False)
+    (root / "train" / "1" / "7" / "x.m4a").touch()
+    (problem,) = check_librispeech(root, ["train"], progress=False).problems
+    assert "x.m4a: expected .flac" in problem
+    assert [name.rpartition("/")[2] for name in AudioFolder(root / "train").unreadable] == ["x.m4a"]
