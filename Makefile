@@ -1,11 +1,15 @@
 # make demo   installs into .venv (once, with all extras) and runs the main job
 # make test   installs into .venv (once) and runs the tests
+# make test-fast   the same without those that take seconds
 # make bench  installs into .venv (once) and compares the speed of a forward pass with HuBERT Base's, for a minute
 PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench lint clean
+# Files of tests in as many processes as there are cores, up to 4.
+PYTEST := $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+.PHONY: demo test test-fast bench lint clean
 
 demo: $(STAMP)
 	$(VENV)/bin/fithubert demo
@@ -13,7 +17,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
+
+test-fast: $(STAMP)
+	$(PYTEST) -m "not slow"
 
 bench: $(STAMP)
 	$(VENV)/bin/fithubert benchmark inference --short
