@@ -46,7 +46,7 @@ def s3prl() -> str:
     pip builds in an environment of its own, from which `site` still tells where packages will be installed.
     """
     folders = [*site.getsitepackages(), site.getusersitepackages()]
-    installed = {found.metadata["Name"] for found in metadata.distributions(path=folders)}
+    installed = {found.metadata.get("Name") for found in metadata.distributions(path=folders)}
     return "espnet-s3prl" if "espnet-s3prl" in installed else "s3prl>=0.4.18"
 
 

@@ -37,10 +37,10 @@ def brought(requirements: list[str], extras: set[str] = frozenset()) -> dict[str
 def licence(distribution: metadata.Distribution) -> str:
     """As the metadata has it: the expression, else the classifiers, else the first line of the licence."""
     about = distribution.metadata
-    if expression := about["License-Expression"]:
+    if expression := about.get("License-Expression"):
         return expression
     classifiers = [text.split(" :: ")[-1] for text in about.get_all("Classifier", ()) if text.startswith("License ::")]
-    return ", ".join(classifiers) or (about["License"] or "not said").strip().splitlines()[0]
+    return ", ".join(classifiers) or (about.get("License") or "not said").strip().splitlines()[0]
 
 
 def is_gpl(text: str) -> bool:
