@@ -76,7 +76,8 @@ def linked_run() -> None:
     """
     from .downstream.tasks import TASKS
     from .hubconf import register
-    from .run_downstream import provide_modules, task_repairs
+    from .run_downstream import task_repairs
+    from .s3prl_modules import provide_modules
 
     register()  # on whichever s3prl is imported; applies the repairs
     provide_modules()

@@ -254,4 +254,4 @@ def test_its_scripts_get_the_repairs_of_their_task(clone):
         "from s3prl.downstream.sv_voxceleb1 import expert\n"
         "print(torch.zeros(1).cuda().device, expert.SpeakerVerifi_train.__name__, model.RNNLayer.__init__.__name__)\n"
     )
-    assert run(clone, "-c", code).split()[-3:] == ["cpu", "TrainingSet", "build"]
+    assert run(clone, "-c", code).split()[-3:] == ["cpu", "SpeakerClips", "build"]
