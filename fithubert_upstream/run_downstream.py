@@ -157,7 +157,7 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
 
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:
     """The repairs that a task needs while it runs on a device, each to be entered."""
-    from fithubert_upstream import s3prl_datasets  # which needs s3prl repaired
+    from fithubert_upstream import s3prl_datasets  # imports s3prl
 
     repairs: list[Callable[[], AbstractContextManager]] = [mended_workers]
     if downstream in s3prl_datasets.TASKS:

@@ -1,7 +1,7 @@
 """s3prl's datasets for any corpus in their layout: names may hold dots, suffixes stand in capitals, folders be links.
 
-Each reads the very files that `fithubert check` counts. Import it after `s3prl_compat.apply()`: the classes below are
-at the top of a module, so that workers of a data loader find them however they are started.
+Each reads the very files that `fithubert check` counts. The classes are at the top of a module, so that workers of a
+data loader find them however they are started.
 """
 
 import contextlib
@@ -9,19 +9,21 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from s3prl.downstream.asr.dataset import SequenceDataset
-from s3prl.downstream.speech_commands.dataset import (
+from .corpus_checks import BACKGROUND, speech_commands_clips, speech_commands_part
+from .downstream.voxceleb1 import trimmed_lengths
+from .librispeech import read_transcript, transcript_name
+from .s3prl_compat import apply, replaced
+from .walk import audio_in, find_audio, folders_in
+
+apply()  # without it they do not import
+
+from s3prl.downstream.asr.dataset import SequenceDataset  # noqa: E402
+from s3prl.downstream.speech_commands.dataset import (  # noqa: E402
     SpeechCommandsBaseDataset,
     SpeechCommandsDataset,
     SpeechCommandsTestingDataset,
 )
-from s3prl.downstream.sv_voxceleb1.dataset import SpeakerVerifi_train
-
-from .corpus_checks import BACKGROUND, speech_commands_clips, speech_commands_part
-from .downstream.voxceleb1 import trimmed_lengths
-from .librispeech import read_transcript, transcript_name
-from .s3prl_compat import replaced
-from .walk import audio_in, find_audio, folders_in
+from s3prl.downstream.sv_voxceleb1.dataset import SpeakerVerifi_train  # noqa: E402
 
 TASKS = ("asr", "speech_commands", "sv_voxceleb1")
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from fithubert_upstream import s3prl_compat
+from fithubert_upstream import s3prl_datasets
 from fithubert_upstream.corpus_checks import check_librispeech, check_speech_commands, check_voxceleb1
 from fithubert_upstream.cuts import AudioFolder
 from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig
@@ -16,9 +16,6 @@ from fithubert_upstream.prepare import prepare_librispeech
 
 from .. import small_corpora
 from ..small_corpora import noise
-
-s3prl_compat.apply()
-from fithubert_upstream import s3prl_datasets  # noqa: E402
 
 MAC = b"\0\x05\x16\x07\0\x02\0\0Mac OS X" + bytes(200)
 

@@ -97,7 +97,7 @@ def test_it_goes_on_from_the_newest_only(tmp_path):
 
 def test_a_training_without_a_name(capsys):
     assert cli("downstream -m train -u fbank -d ctc -c pr.yaml".split()) == 2
-    assert "expected -n NAME or -p FOLDER" in capsys.readouterr().err
+    assert "expected -n NAME or -p DIR for the results, found neither" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["student.safetensors", "step-9.ckpt", "states-4.ckpt"])

@@ -47,7 +47,7 @@ def test_speaker_verification_at_40_ms(voxceleb1):
     for path in (voxceleb1 / "dev" / "wav").rglob("*.wav"):
         shorten(path, 0.6)
     with pytest.raises(FitHubertError, match=r"each utterance to train on .*min_sec=10319"):
-        main([*train[:-1], f"{SV_SIZES},,{DATA}.vad_config.min_sec=3200"])
+        main([*SV, "-s", "hidden_states_40ms", "-p", "short", "-o", f"{SV_SIZES},,{DATA}.vad_config.min_sec=3200"])
 
 
 def test_as_many_frames_as_are_needed_are_enough(voxceleb1):
