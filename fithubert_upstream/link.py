@@ -76,8 +76,7 @@ def linked_run() -> None:
     """
     from .downstream.tasks import TASKS
     from .hubconf import register
-    from .run_downstream import task_repairs
-    from .s3prl_modules import provide_modules
+    from .run_downstream import provide_modules, task_repairs
 
     register()  # on whichever s3prl is imported; applies the repairs
     provide_modules()

@@ -7,6 +7,7 @@ told before a model is built, and checkpoints are written whole or not at all.
 """
 
 import argparse
+import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -28,8 +29,12 @@ from fithubert_upstream.outputs import check_feature_cache, check_output_folder
 from fithubert_upstream.remembered import make_absolute
 from fithubert_upstream.run_folder import check_start
 from fithubert_upstream.s3prl_models import checked_models
-from fithubert_upstream.s3prl_modules import provide_modules
-from fithubert_upstream.workers import mended_workers
+
+# What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
+_MODULES = {
+    "s3prl.downstream.ctc.corpus.libriphone": "fithubert_upstream.downstream.libriphone",
+    "s3prl.downstream.joint_ks_sv.expert": "fithubert_upstream.downstream.joint_ks_sv.expert",
+}
 
 
 def main(argv: list[str]) -> dict[str, float]:
@@ -155,11 +160,23 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
     return config
 
 
+def provide_modules() -> Callable[[], None]:
+    """Give s3prl the corpus of phone recognition, where it has none, and the task joint_ks_sv.
+
+    Returns a function that takes them away again.
+    """
+    undo = ExitStack()
+    for name, ours in _MODULES.items():
+        if not s3prl_compat.has_module(name):
+            undo.callback(s3prl_compat.provide_module(name, importlib.import_module(ours)))
+    return undo.close
+
+
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:
     """The repairs that a task needs while it runs on a device, each to be entered."""
     from fithubert_upstream import s3prl_datasets  # imports s3prl
 
-    repairs: list[Callable[[], AbstractContextManager]] = [mended_workers]
+    repairs = []
     if downstream in s3prl_datasets.TASKS:
         repairs.append(partial(s3prl_datasets.own_datasets, downstream))
     if downstream == "sv_voxceleb1":
