@@ -5,9 +5,10 @@ user's script first: without `if __name__ == "__main__":` that trains once more.
 """
 
 import multiprocessing
+import signal
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -45,6 +46,25 @@ class Worker(multiprocessing.Process):
             return
         with _without_script():
             super().start()
+
+    @staticmethod
+    def prepare() -> None:
+        """What one that starts afresh does before it reads its dataset."""
+        leave_interrupts()  # as a fork does, which inherits the handler of a training that stops in good order
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        make, arguments, *state = super().__reduce_ex__(protocol)
+        return _prepared, (self.prepare, make, arguments), *state  # pickle makes an object, then reads its state
+
+
+def _prepared(prepare: Callable[[], None], make: Callable, arguments: tuple) -> Worker:
+    prepare()
+    return make(*arguments)
+
+
+def leave_interrupts() -> None:
+    """Ctrl-C is the parent's: a traceback from each process would bury its message."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
