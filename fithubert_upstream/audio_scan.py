@@ -6,9 +6,7 @@ Imports no torch: each process would take 2 s and 200 MB for it.
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,6 +18,7 @@ from .decode import measure
 from .errors import FitHubertError
 from .files import cache_folder, write_json
 from .walk import printable
+from .workers import SpawnContext, leave_interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -82,20 +81,13 @@ def scan(
 
 
 def _in_pool(function: Measure, files: list[Path], jobs: int) -> Iterator[int | str]:
-    # spawn: a fork would copy the locks of whatever threads the caller has.
-    context = multiprocessing.get_context("spawn")
     jobs = min(jobs, -(-len(files) // CHUNK))
-    with ProcessPoolExecutor(jobs, context, initializer=_leave_interrupts) as pool:
+    with ProcessPoolExecutor(jobs, SpawnContext(), initializer=leave_interrupts) as pool:
         try:
             yield from pool.map(partial(_attempt, function), files, chunksize=CHUNK)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C is the caller's: a traceback from each process would bury its message."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _attempt(function: Measure, file: Path) -> int | str:

@@ -5,7 +5,6 @@ round goes the other way about. Memory is measured in a process for each.
 """
 
 import argparse
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -42,6 +41,7 @@ from .lengths import SAMPLE_RATE
 from .macs import count_macs, superb_macs, superb_samples
 from .precision import bf16_is_native
 from .train_log import peak_memory
+from .workers import SpawnContext
 
 WARM_UP = 2  # passes of each model on each input that are not timed
 BATCH_ROUNDS = 3  # at most, of batches
@@ -370,8 +370,7 @@ def memory(row: Row, args: argparse.Namespace, device: torch.device, folder: Pat
     """
     if VARIANTS[row.variant][1]:
         return None
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:
+    with ProcessPoolExecutor(1, SpawnContext()) as pool:
         try:
             return pool.submit(memory_here, row, args.batch, device, folder, torch.get_num_threads()).result()
         except BrokenProcessPool as error:

@@ -7,7 +7,6 @@ teacher and student.
 
 import argparse
 import math
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +37,7 @@ from .precision import TRAINING_PRECISIONS, choose_precision
 from .train import Training, endless
 from .train_config import RunConfig, TrainConfig, TrainerConfig
 from .train_log import peak_memory
+from .workers import SpawnContext
 
 with from_extra("distill", "distillation"):
     from lightning_fabric import Fabric
@@ -323,7 +323,7 @@ def measure(setup: Setup, folder: Path) -> tuple[dict[str, float], dict[str, flo
 
     Each side has a process of its own, as it would in use: they do not share what the allocators keep.
     """
-    context = multiprocessing.get_context("spawn")
+    context = SpawnContext()
     pipes, processes = {}, []
     try:
         for name, side in (("ours", Ours), ("plain", Plain)):

@@ -14,6 +14,7 @@ from .batches import ATTEMPTS, Batches, BatchPlan, BatchSampler
 from .cuts import AudioFolder, Cuts, CutsFile, Source
 from .errors import FitHubertError
 from .shar import SharFolder
+from .workers import Worker, loader_workers
 
 FEW_BAD = 3  # fewer bad files never stop a run
 
@@ -102,7 +103,9 @@ class AudioLoader(DataLoader):
     bad: BadFiles
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for waveforms, lengths, bad in super().__iter__():
+        with loader_workers(Worker):
+            batches = super().__iter__()
+        for waveforms, lengths, bad in batches:
             self.bad.note(bad)
             if not len(waveforms):
                 self.bad.fail(f"expected something readable in {ATTEMPTS} batches in a row")

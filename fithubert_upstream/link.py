@@ -77,6 +77,7 @@ def linked_run() -> None:
     from .downstream.tasks import TASKS
     from .hubconf import register
     from .run_downstream import provide_modules, task_repairs
+    from .s3prl_workers import repaired_workers
 
     register()  # on whichever s3prl is imported; applies the repairs
     provide_modules()
@@ -91,6 +92,7 @@ def linked_run() -> None:
     tasks = [args.downstream] if args.downstream else [task.downstream for task in TASKS.values()]
     for repair in dict.fromkeys(repair for task in tasks for repair in task_repairs(task, args.device)):
         for_the_process.enter_context(repair())
+    for_the_process.enter_context(repaired_workers())
 
 
 def find_checkout(path: str | Path) -> Path:

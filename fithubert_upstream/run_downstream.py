@@ -29,6 +29,7 @@ from fithubert_upstream.outputs import check_feature_cache, check_output_folder
 from fithubert_upstream.remembered import make_absolute
 from fithubert_upstream.run_folder import check_start
 from fithubert_upstream.s3prl_models import checked_models
+from fithubert_upstream.s3prl_workers import repaired_workers
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
 _MODULES = {
@@ -106,6 +107,7 @@ def main(argv: list[str]) -> dict[str, float]:
         stack.enter_context(s3prl_compat.replaced(torch.hub, "_hub_dir", torch.hub._hub_dir))
         stack.enter_context(s3prl_compat.atomic_torch_save())
         stack.enter_context(s3prl_compat.quiet_old_calls())
+        stack.enter_context(repaired_workers())
         stack.enter_context(checked_models(partial(check_frames, args, config)))
         scalars = stack.enter_context(s3prl_compat.recorded_scalars())
         run_downstream.main()

@@ -1,10 +1,8 @@
 """What the synthetic corpora share: which voice speaks where, and a folder that is complete or not there."""
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from tqdm import tqdm
 from .errors import FitHubertError
 from .espeak import Voice, all_voices, library_paths
 from .files import named, write_text
+from .workers import SpawnContext, leave_interrupts
 
 DESCRIPTION = "corpus.json"
 
@@ -159,8 +158,7 @@ def _map(jobs: int) -> Iterator[Callable]:
     if jobs == 1:
         yield map
         return
-    # spawn: a fork would copy the locks of whatever threads the caller has.
-    with multiprocessing.get_context("spawn").Pool(jobs, _leave_interrupts_to_the_parent) as pool:
+    with SpawnContext().Pool(jobs, leave_interrupts) as pool:
         yield pool.imap_unordered
 
 
@@ -172,7 +170,3 @@ def _write(work: tuple[Task, Path]) -> float:
     except soundfile.SoundFileError as error:  # which no pool can hand over: it would wait for ever
         raise FitHubertError(f"{folder}: cannot be written ({error}); make room, or give another folder") from None
     return task.seconds
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
