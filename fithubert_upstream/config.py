@@ -6,13 +6,16 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from . import values
 from .errors import FitHubertError
 from .lengths import FRAME_RATE
 
@@ -43,7 +46,8 @@ class FitHubertConfig:
     `prediction`: DistilHuBERT's and Kerpicci et al.'s (2022), with one hidden layer, all from the last layer.
     """
 
-    conv_layers: tuple[tuple[int, int, int], ...] = FITHUBERT_CONV_LAYERS  # (channels, kernel, stride)
+    # (channels, kernel, stride)
+    conv_layers: tuple[tuple[int, int, int], ...] = field(default=FITHUBERT_CONV_LAYERS, metadata={"read": True})
     embed_dim: int = 480
     pos_conv_kernel: int = 128
     pos_conv_groups: int = 16
@@ -137,6 +141,9 @@ class LossConfig:
 
     hint_weight: float = 0.1
 
+    def __post_init__(self) -> None:
+        _expect(0 <= self.hint_weight < float("inf"), "hint_weight of at least 0", self.hint_weight)
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
@@ -164,9 +171,12 @@ class DistillationConfig:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises FitHubertError when it is missing or not a mapping."""
+    """The mapping in a YAML file, with numbers as `values` reads them.
+
+    Raises FitHubertError when it is missing, not a mapping, or has a key twice.
+    """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = values.load_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise FitHubertError(f"{path}: expected a readable YAML file, found: {error}") from error
     except yaml.YAMLError as error:
@@ -232,13 +242,14 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     if not isinstance(data, Mapping):
         raise FitHubertError(f"{where}: expected a mapping, found {type(data).__name__}")
     known = {f.name: f for f in dataclasses.fields(cls)}
-    values = {}
+    given = {}
     for key, value in data.items():
         if key not in known:
-            raise FitHubertError(f"{where}: unknown key {key!r}; {_nearest(str(key), list(known))}")
-        values[key] = _convert(known[key], value, f"{where}: {key}")
+            raise FitHubertError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
+        read = known[key].metadata.get("read")  # a form of its own
+        given[key] = value if read else _convert(known[key].type, value, f"{where}: {key}")
     try:
-        return cls(**values)
+        return cls(**given)
     except FitHubertError as error:
         raise FitHubertError(f"{where}: {error}") from error
 
@@ -258,8 +269,8 @@ def parse_conv_layers(value: Any) -> tuple[tuple[int, int, int], ...]:
                 f"conv_layers: expected e.g. '[(512, 10, 5)] + [(512, 3, 2)] * 4', found {value!r}"
             ) from error
     try:
-        layers = tuple((int(dim), int(kernel), int(stride)) for dim, kernel, stride in value)
-    except (TypeError, ValueError) as error:
+        layers = tuple(_convert_all((int, int, int), layer, "conv_layers") for layer in value)
+    except (TypeError, FitHubertError) as error:
         raise FitHubertError(f"conv_layers: expected (channels, kernel, stride) triples, found {value!r}") from error
     _expect(bool(layers) and min(min(layer) for layer in layers) >= 1, "conv_layers of positive numbers", layers)
     return layers
@@ -282,30 +293,40 @@ def _read_layers(node: ast.expr) -> Any:
     raise ValueError(ast.dump(node))
 
 
-def _convert(f: dataclasses.Field, value: Any, where: str) -> Any:
-    kind = f.type if isinstance(f.type, type) else None
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """A value as the annotation of its field wants it."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):  # X | None
+        if value is None:
+            return None
+        (kind,) = (part for part in parts if part is not types.NoneType)
+        return _convert(kind, value, where)
     if dataclasses.is_dataclass(kind):
         return from_dict(kind, value, where)
-    if kind is float and isinstance(value, str):  # YAML reads 1e-4 (no dot) as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, float, str, bool) and (
-        not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))
-    ):
-        raise FitHubertError(f"{where}: expected {kind.__name__}, found {value!r}")
-    if f.name == "head_layers" and value is not None:
-        if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):
-            raise FitHubertError(f"{where}: expected a list of layer numbers, found {value!r}")
-    return value
+    if origin is tuple:
+        return _convert_all(parts, value, where)
+    if kind is float:
+        return float(values.real(value, where))
+    return {int: values.whole, str: values.text, bool: values.boolean}[kind](value, where)
 
 
-def _nearest(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+def _convert_all(kinds: tuple, value: Any, where: str) -> tuple:
+    """A list as `tuple[X, ...]` or `tuple[X, Y]` wants it; one word may stand for a list of it."""
+    of = kinds[0]
+    if of is str and isinstance(value, str):
+        value = [value]
+    expected = "numbers" if of in (int, float) else "words"
+    if not isinstance(value, list | tuple):
+        raise FitHubertError(f"{where}: expected a list of {expected}, found {value!r}")
+    if kinds[-1] is not Ellipsis and len(value) != len(kinds):
+        raise FitHubertError(f"{where}: expected {len(kinds)} {expected}, found {value!r}")
+    return tuple(_convert(of, entry, where) for entry in value)
+
+
+def nearest(key: Any, known: Iterable[str]) -> str:
+    """What to say of an unknown key."""
+    close = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known) or 'none'}"
 
 
 def _expect(ok: bool, what: str, found: Any) -> None:

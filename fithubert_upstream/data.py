@@ -53,10 +53,11 @@ class DataConfig:
         sizes = f"batch_size {self.batch_size}, batch_seconds {self.batch_seconds}"
         _expect((self.batch_size is None) != (self.batch_seconds is None), "batch_size or batch_seconds", sizes)
         if self.batch_size is not None:
-            _expect(type(self.batch_size) is int and self.batch_size >= 1, "a batch_size of at least 1", sizes)
+            _expect(self.batch_size >= 1, "a batch_size of at least 1", sizes)
         else:
-            _expect(type(self.batch_seconds) in (int, float) and self.batch_seconds > 0, "batch_seconds above 0", sizes)
+            _expect(0 < self.batch_seconds < float("inf"), "batch_seconds above 0", sizes)
         _expect(self.crop in ("shortest", "none"), "crop shortest or none", self.crop)
+        _expect(0 <= self.min_seconds <= self.max_seconds, "min_seconds from 0 to max_seconds", self.min_seconds)
         _expect(self.crop_seconds >= self.min_seconds, "crop_seconds of at least min_seconds", self.crop_seconds)
         _expect(self.num_buckets >= 1, "num_buckets of at least 1", self.num_buckets)
         _expect(self.num_workers >= 0, "num_workers of at least 0", self.num_workers)

@@ -21,8 +21,9 @@ from .errors import FitHubertError
 from .files import write_text
 from .joint_tables import Run, markdown, plot, write_csv
 from .outputs import check_feature_cache, check_output_folder
-from .superb import check_labels, count_parameters, parse_upstream, parse_value
+from .superb import check_labels, count_parameters, parse_upstream
 from .superb_job import Job, Upstream, change, digest_of, identity_of, run_missing
+from .values import parse_value
 
 MODES = ("frozen", "fine-tuned")
 KINDS = {"ks": ["ks"], "sv": ["sv"], "joint": ["ks", "sv"]}  # kind of run -> its downstream_expert.tasks
@@ -227,7 +228,7 @@ def config_of(kind: str, mode: str, plan: Plan) -> tuple[dict[str, Any], dict[st
     """
     config = read_yaml(find_config(plan.config, DOWNSTREAM_CONFIGS))
     changes = {key: value for only, key, value in plan.overrides if only is None}
-    change(config, changes, kind)
+    change(config, changes, kind, _DOWNSTREAM)
     own = {"downstream_expert.tasks": KINDS[kind]}
     if kind != "joint":
         steps = {name: config["runner"][name] for name in _HALVED if name in config["runner"]}
@@ -237,9 +238,9 @@ def config_of(kind: str, mode: str, plan: Plan) -> tuple[dict[str, Any], dict[st
                 f"half, found {steps['total_steps']}; give another with --override runner.total_steps=..."
             )
         own |= {f"runner.{name}": max(1, count // 2) for name, count in steps.items()}
-    change(config, own, kind)
+    change(config, own, kind, _DOWNSTREAM)
     last = {key: value for only, key, value in plan.overrides if only in (kind, mode)}
-    change(config, last, kind)
+    change(config, last, kind, _DOWNSTREAM)
     return expand_variables(config), changes | own | last
 
 

@@ -23,17 +23,13 @@ class OptimizerConfig:
     warmup_proportion: float = 0.05
 
     def __post_init__(self) -> None:
-        try:
-            first, second = (float(beta) for beta in self.betas)
-        except (TypeError, ValueError) as error:
-            raise FitHubertError(f"expected betas of two numbers, found {self.betas!r}") from error
-        object.__setattr__(self, "betas", (first, second))
-        if not (0 <= first < 1 and 0 <= second < 1):
+        if not all(0 <= beta < 1 for beta in self.betas):
             raise FitHubertError(f"expected betas in [0, 1), found {list(self.betas)}")
         if not 0 <= self.warmup_proportion < 1:
             raise FitHubertError(f"expected warmup_proportion in [0, 1), found {self.warmup_proportion}")
-        if min(self.lr, self.eps, self.weight_decay) < 0:
-            raise FitHubertError("expected lr, eps and weight_decay of at least 0, found a negative one")
+        for name in ("lr", "eps", "weight_decay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise FitHubertError(f"expected {name} of at least 0, found {getattr(self, name)}")
 
 
 def build_optimizer(student: nn.Module, config: OptimizerConfig, fused: bool = False) -> torch.optim.AdamW:

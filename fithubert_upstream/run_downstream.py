@@ -26,9 +26,11 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import remove_temporaries
 from fithubert_upstream.launcher import check_alone
 from fithubert_upstream.outputs import check_feature_cache, check_output_folder
+from fithubert_upstream.overrides import override
 from fithubert_upstream.remembered import make_absolute
 from fithubert_upstream.run_folder import check_start
 from fithubert_upstream.s3prl_models import checked_models
+from fithubert_upstream.s3prl_settings import read_settings, unknown_keys
 from fithubert_upstream.s3prl_workers import repaired_workers
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
@@ -116,8 +118,6 @@ def main(argv: list[str]) -> dict[str, float]:
 
 def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
     """s3prl's flags and config: of a run that begins, or of the checkpoint of -e or -a; with -o applied."""
-    from s3prl.utility.helper import override
-
     past = find_past(given)
     if past is None:
         print("[Runner] - Start a new experiment")
@@ -125,11 +125,15 @@ def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, d
     else:
         print(f"[Runner] - Resume from {past[0]}")
         args, config = resume(given, *past)
+    accepted = () if past is None else unknown_keys(args.downstream, config)  # it was trained with them
     if args.override is not None and args.override.lower() != "none":
         override(args.override, args, config)
     if past is not None:
         check_files(args, past[0])
-    return args, config
+    checks.check_task(args, config)
+    evaluated = config["runner"]["eval_dataloaders"]
+    splits = [args.evaluate_split, *(evaluated if isinstance(evaluated, list) else ())]
+    return args, read_settings(args.downstream, config, accepted, splits)
 
 
 def _is_joint_ddp(argv: list[str]) -> bool:

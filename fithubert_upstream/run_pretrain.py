@@ -3,6 +3,7 @@
 import argparse
 import random
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from .errors import FitHubertError
 from .files import remove_temporaries, write_text
 from .launcher import check_alone
 from .outputs import check_output_folder
+from .overrides import override
 from .parser import Parser
 from .remembered import absolute, difference, with_absolute_paths
 from .run_folder import check_free, check_newest
+from .s3prl_settings import read_settings, unknown_keys
 from .torch_files import newest_whole, read_own, states_in
 
 RUNNER_KEYS = (
@@ -95,8 +98,6 @@ def main(argv: list[str]) -> Path:
 
 def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     """Flags and runner config, from the command line or, when resuming, from the checkpoint; checked."""
-    from s3prl.utility.helper import override
-
     args = build_parser().parse_args(argv)
     given = given_flags(argv)
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -116,12 +117,13 @@ def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         args.upstream_config = str(find_config(args.upstream_config))
         config = read_yaml(find_config(args.config))
         args.begun_config = read_yaml(find_config(args.config))
+    accepted = unknown_keys("pretrain", config) if args.past_exp is not None else ()  # it was trained with them
     if args.override is not None and args.override.lower() != "none":
         override(args.override, args, config)
     if args.init_ckpt is None:
         DistillationConfig.from_yaml(args.upstream_config)  # a mistake is told before anything is written
     config = expand_variables(config)
-    check_runner_config(config)
+    config = check_runner_config(config, accepted)
     data = config["pretrain_expert"]["datarc"]
     for split in ("train", "valid"):  # it may go on from another folder
         if isinstance(data.get(split), list):
@@ -220,20 +222,21 @@ def _check_same(given: dict[str, Any], then: argparse.Namespace, model: dict) ->
             )
 
 
-def check_runner_config(config: dict) -> None:
-    """Say what s3prl's runner would only assert, or find out after hours."""
+def check_runner_config(config: dict, accepted: Iterable[str] = ()) -> dict:
+    """The config with its numbers as numbers.
+
+    Raises FitHubertError for what s3prl's runner would only assert, pass over, or find out after hours.
+    """
     for block in ("runner", "optimizer", "pretrain_expert"):
         if not isinstance(config.get(block), dict):
             raise FitHubertError(f"runner config: expected a block {block!r}, found keys {', '.join(config)}")
     if not isinstance(config["pretrain_expert"].get("datarc"), dict):
         raise FitHubertError("runner config: expected a block 'datarc' in pretrain_expert, found none")
     runner = config["runner"]
-    missing = [key for key in RUNNER_KEYS if key not in runner]
-    unknown = [key for key in runner if key not in (*RUNNER_KEYS, "fp16")]
-    if missing or unknown:
-        raise FitHubertError(
-            f"runner config: runner: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}"
-        )
+    if missing := [key for key in RUNNER_KEYS if key not in runner]:
+        raise FitHubertError(f"runner config: runner: expected {', '.join(missing)}, found {', '.join(runner)}")
+    config = read_settings("pretrain", config, accepted)
+    runner = config["runner"]
     if runner["n_epochs"] <= 0:
         for key in ("log_step", "save_step"):
             if not 0 < runner[key] < runner["total_steps"]:
@@ -241,6 +244,7 @@ def check_runner_config(config: dict) -> None:
                     f"runner config: expected {key} between 1 and total_steps - 1 = {runner['total_steps'] - 1}, "
                     f"found {runner[key]}"
                 )
+    return config
 
 
 def name_final_states(expdir: Path) -> None:

@@ -5,7 +5,6 @@ interrupted goes on from its last checkpoint.
 """
 
 import argparse
-import ast
 import copy
 import os
 import re
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from .downstream import checks
 from .downstream.flags import DEFAULTS
@@ -38,6 +36,7 @@ from .superb_job import (
     task_config,
 )
 from .superb_report import Row, markdown_table, plot, published_rows, write_csv
+from .values import parse_value
 
 # The environment variables that the packaged configs use for each task's corpus.
 CORPORA = {"pr": "LIBRISPEECH", "asr": "LIBRISPEECH", "ks": "SPEECH_COMMANDS", "sv": "VOXCELEB1"}
@@ -138,18 +137,6 @@ def parse_override(text: str) -> tuple[str, str, Any]:
         )
     task, key, value = match.groups()
     return task, key, parse_value(value, f"--override {text}")
-
-
-def parse_value(text: str, where: str) -> Any:
-    """A config's value as Python or YAML has it. Raises FitHubertError, which begins with `where`, when it is none."""
-    try:
-        return ast.literal_eval(text)  # 1e-3, which YAML takes for a string
-    except (ValueError, SyntaxError):
-        pass
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise FitHubertError(f"{where}: expected a number, word or list as value, found {text}") from error
 
 
 def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings, output: str | Path) -> list[Row]:

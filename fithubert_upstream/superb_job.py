@@ -15,11 +15,12 @@ import torch
 
 from . import run_downstream
 from .config import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
-from .downstream.tasks import Task
+from .downstream.tasks import TASKS, Task
 from .errors import FitHubertError
 from .files import write_json
 from .inference import INFERENCE_VARIABLES
 from .run_folder import check_free
+from .s3prl_settings import read_settings
 from .torch_files import states_in
 from .versions import versions
 
@@ -102,23 +103,22 @@ def config_name(key: str, settings: Settings) -> str:
 def task_config(key: str, settings: Settings, changes: dict[str, Any]) -> dict[str, Any]:
     """A task's config as s3prl will have it; when there are few steps, `changes` gets what goes with them."""
     config = read_yaml(find_config(config_name(key, settings), DOWNSTREAM_CONFIGS))
-    change(config, changes, key)
+    change(config, changes, key, TASKS[key].downstream)
     return expand_variables(config)
 
 
-def change(config: dict[str, Any], changes: dict[str, Any], key: str) -> None:
+def change(config: dict[str, Any], changes: dict[str, Any], key: str, downstream: str) -> None:
     """Apply `changes` (dotted key -> value) to a task's config; few steps bring others, which `changes` gets too.
 
     Raises
     ------
     FitHubertError
-        s3prl could not take a value, a section is none, or no checkpoint would be saved; `key` names the task.
+        s3prl could not take a value, nothing reads a key, a section is none, or no checkpoint would be saved; `key`
+        names the run.
     """
     for name, value in changes.items():
-        if "=" in str(value) or ",," in str(value):
-            raise FitHubertError(
-                f"{name}: expected a value without '=' and ',,', which s3prl's -o cannot take: {value}"
-            )
+        if ",," in str(value):
+            raise FitHubertError(f"{name}: expected a value without ',,', which s3prl's -o cannot take: {value}")
         *sections, last = name.split(".")
         place = config
         for section in sections:
@@ -126,10 +126,14 @@ def change(config: dict[str, Any], changes: dict[str, Any], key: str) -> None:
             if not isinstance(place, dict):
                 raise FitHubertError(f"--override {key}:{name}: expected a section {section}, found the value {place}")
         place[last] = value
+    try:
+        config.update(read_settings(downstream, config))
+    except FitHubertError as error:
+        raise FitHubertError(f"{key}: {error}") from None
     runner = config.get("runner", {})
     for name in ("total_steps", "eval_step", "save_step"):
         steps = runner.get(name)
-        if not isinstance(steps, int) or steps < 1:
+        if steps is None:
             raise FitHubertError(f"{key}: expected a whole number of steps as runner.{name}, found {steps}")
     for name in ("eval_step", "save_step"):  # fewer steps than one of these, and there would be no checkpoint
         if "runner.total_steps" in changes and f"runner.{name}" not in changes:

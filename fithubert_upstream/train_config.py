@@ -1,7 +1,6 @@
 """The training recipe behind `fithubert distill -c`, and `key=value` words that change single entries."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any
 
 import yaml
 
-from .config import DistillationConfig, expand_variables, find_config, from_dict, read_yaml, to_dict
+from .config import DistillationConfig, expand_variables, find_config, from_dict, nearest, read_yaml, to_dict
 from .data import DataConfig
 from .errors import FitHubertError
 from .optimizer import OptimizerConfig
 from .precision import TRAINING_PRECISIONS
 from .run_folder import check_free, left_in
+from .values import parse_value
 
 # Where a resumed run may differ from what it was: how long it goes, and what suits the machine. That an
 # update is still made of as many batches is checked by itself.
@@ -83,7 +83,7 @@ def read_run_config(model: str, recipe: str, overrides: Sequence[str] = ()) -> R
     """Model and recipe, by path or packaged name, with `key=value` overrides and `${VARIABLES}` filled in.
 
     A key is a dotted path into the recipe, such as `trainer.steps`; after `model.` it is one into the model's
-    file, such as `model.student.dropout`. A value is read as YAML.
+    file, such as `model.student.dropout`. A value is read as `values.parse_value` does.
 
     Raises
     ------
@@ -132,20 +132,14 @@ def _override(data: dict[str, Any], word: str) -> None:
         raise FitHubertError(f"{word}: expected key=value such as trainer.steps=20, found no '='")
     known = [*_keys(TrainConfig), *(f"model.{name}" for name in _keys(DistillationConfig))]
     if key not in known:
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        raise FitHubertError(f"{word}: unknown key {key!r}; {hint}")
-    try:
-        value = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise FitHubertError(f"{word}: not valid YAML after '=': {' '.join(str(error).split())}") from error
+        raise FitHubertError(f"{word}: unknown key {key!r}; {nearest(key, known)}")
     *blocks, name = key.removeprefix("model.").split(".")
     block = data["model" if key.startswith("model.") else "train"]
     for part in blocks:
         block = block.setdefault(part, {})
         if not isinstance(block, dict):
             raise FitHubertError(f"{word}: expected a mapping {part!r} in the config, found {block!r}")
-    block[name] = value
+    block[name] = parse_value(value, word)
 
 
 def _keys(cls: type, prefix: str = "") -> Iterator[str]:

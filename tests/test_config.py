@@ -54,7 +54,7 @@ def test_configs_are_frozen():
         ({"embed_dim": 481}, ["multiple of num_heads"]),
         ({"dropout": 1.5}, ["dropout in [0, 1)", "1.5"]),
         ({"head_layers": [13]}, ["head_layers", "1..12"]),
-        ({"head_layers": "12"}, ["list of layer numbers"]),
+        ({"head_layers": "12"}, ["head_layers: expected a list of numbers", "'12'"]),
         ({"head_kind": "predict"}, ["head_kind hint or prediction", "predict"]),
         ({"head_kind": "prediction"}, ["head_layers, the teacher's layers"]),
         ({"head_kind": "prediction", "head_layers": [8, 4]}, ["rising from 1 on", "[8, 4]"]),

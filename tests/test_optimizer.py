@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fithubert_upstream import s3prl_compat
-from fithubert_upstream.config import FitHubertConfig
+from fithubert_upstream.config import FitHubertConfig, from_dict
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.optimizer import OptimizerConfig, build_optimizer, learning_rate
@@ -65,7 +65,7 @@ def test_learning_rate_rises_and_falls():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"betas": [0.9]}, "betas of two numbers"),
+        ({"betas": [0.9]}, "betas: expected 2 numbers"),
         ({"betas": [0.9, 1.0]}, "betas in [0, 1)"),
         ({"warmup_proportion": 1.0}, "warmup_proportion in [0, 1)"),
         ({"lr": -1.0}, "at least 0"),
@@ -73,5 +73,5 @@ def test_learning_rate_rises_and_falls():
 )
 def test_mistakes(change, words):
     with pytest.raises(FitHubertError) as caught:
-        OptimizerConfig(**change)
+        from_dict(OptimizerConfig, change, "optimizer")
     assert words in str(caught.value)

@@ -145,7 +145,7 @@ for file in ("student.safetensors", "states-6.ckpt"):
         (lambda m, r: r["pretrain_expert"]["datarc"].update(libri_root="/x"), ["unknown key 'libri_root'", "train"]),
         (lambda m, r: r["pretrain_expert"]["datarc"].update(train_batch_size=3), ["train_batch_size 3 beside 2"]),
         (lambda m, r: r["runner"].update(log_step=6), ["log_step", "1 and total_steps - 1 = 5"]),
-        (lambda m, r: r["runner"].pop("save_step"), ["missing keys ['save_step']"]),
+        (lambda m, r: r["runner"].pop("save_step"), ["runner: expected save_step"]),
         (lambda m, r: r.pop("optimizer"), ["'optimizer'"]),
     ],
 )

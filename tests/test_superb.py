@@ -186,15 +186,16 @@ def test_s3prl_reads_the_overrides_as_they_were_given(runner, corpora):
     given = [
         "runner.total_steps=300",
         "optimizer.lr=1e-3",
-        "optimizer.name=type",
+        "downstream_expert.text.mode=type",
         "runner.eval_dataloaders=[dev, test]",
     ]
     run(TWO[:1], ["pr"], Settings(overrides=tuple(parse_override(f"pr:{text}") for text in given)), "out")
-    config = {"runner": {}, "optimizer": {}}
+    config = {"runner": {}, "optimizer": {}, "downstream_expert": {"text": {}}}
     override(flag(runner.calls[0], "-o"), None, config)
     assert config == {
         "runner": {"total_steps": 300, "eval_step": 100, "save_step": 100, "eval_dataloaders": ["dev", "test"]},
-        "optimizer": {"lr": 1e-3, "name": "type"},  # a word, though Python has a thing of that name
+        "optimizer": {"lr": 1e-3},
+        "downstream_expert": {"text": {"mode": "type"}},  # a word, though Python has a thing of that name
     }
 
 
@@ -376,8 +377,11 @@ def test_overrides_are_read(text, override):
         (["-u", "fbank", "--override", "ks:runner.total_steps"], "expected TASK:KEY=VALUE"),
         (["-u", "fbank", "--override", "ks:a.b=[1"], "found [1"),
         (["-u", "fbank", "--override", "ks:runner.total_steps.x=1"], "expected a section total_steps"),
-        (["-u", "fbank", "--override", "ks:a.b=x,,y"], "without '='"),
-        (["-u", "fbank", "--override", "ks:runner.total_steps=few"], "whole number of steps as runner.total_steps"),
+        (["-u", "fbank", "--override", "ks:a.b=x,,y"], "without ',,'"),
+        (
+            ["-u", "fbank", "--override", "ks:runner.total_steps=few"],
+            "ks: config.runner.total_steps: expected int, found 'few'",
+        ),
         (["-u", "fbank", "--override", "ks:runner.save_step=501"], "at most runner.total_steps, 500"),
         (["-u", "fbank", "--librispeech", "/no/where"], "no folder /no/where"),
         (["-u", "fbank", "--tasks", "sv", "--voxceleb1", "/no/where"], "sv: expected a corpus"),

@@ -30,6 +30,7 @@ from fithubert_upstream.downstream.voxceleb1 import check_lengths
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.hubconf import ENTRIES, check_source
 from fithubert_upstream.librispeech import split_folder
+from fithubert_upstream.overrides import split_overrides
 from fithubert_upstream.prepare import check_prepared
 from fithubert_upstream.walk import audio_in
 
@@ -105,15 +106,8 @@ def check_device(name: str) -> None:
 
 def check_override(override: str | None) -> None:
     """Raise FitHubertError unless -o is KEY=VALUE,,KEY=VALUE with keys that begin with args. or config."""
-    if override is None or override.lower() == "none":
-        return
-    for option in override.split(",,"):
-        key, *values = option.strip().split("=")
-        if len(values) != 1 or key.split(".")[0] not in ("args", "config"):
-            raise FitHubertError(
-                f"-o {option.strip()}: expected args.KEY=VALUE or config.KEY=VALUE, several with ,, between, no other "
-                "'='; for example -o config.optimizer.lr=1.0e-3"
-            )
+    if override is not None and override.lower() != "none":
+        split_overrides(override)
 
 
 def complete(config: dict) -> None:
@@ -160,7 +154,7 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
 
     Of tasks other than SUPERB's four and `joint_ks_sv`, the corpus is left to s3prl.
     """
-    _check_task(args, config)
+    check_task(args, config)
     expert = config["downstream_expert"]
     corpus, data = expert.get("corpus", {}), expert.get("datarc", {})
     if args.mode == "inference":
@@ -191,8 +185,8 @@ def check_words(args: argparse.Namespace, config: dict) -> None:
         )
 
 
-def _check_task(args: argparse.Namespace, config: dict) -> None:
-    """The task is there, the config is one of it, and -i is a checkpoint."""
+def check_task(args: argparse.Namespace, config: dict) -> None:
+    """Raise FitHubertError unless the task is there, the config is one of it, and -i is a checkpoint."""
     known = ", ".join([*(task.downstream for task in TASKS.values()), "joint_ks_sv"])
     if args.downstream is None:
         raise FitHubertError(f"-d: expected a task, found none; give one of {known}")
