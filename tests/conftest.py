@@ -12,6 +12,8 @@ import pytest
 import torch
 
 REPO = Path(__file__).resolve().parent.parent
+if method := os.environ.get("FITHUBERT_TEST_START_METHOD"):  # forkserver: Python 3.14's way, in older ones
+    torch.multiprocessing.set_start_method(method, force=True)
 
 
 @pytest.fixture(autouse=True)
