@@ -102,6 +102,18 @@ class AudioLoader(DataLoader):
     """
 
     bad: BadFiles
+    corpus: str  # `Cuts.digest`
+
+    def compare(self, corpus: str | None) -> None:
+        """Say so when a run goes on with other utterances than those of `corpus`, which it has saved.
+
+        A file that was replaced by one of the same name and length is not noticed.
+        """
+        if corpus not in (None, self.corpus):
+            tqdm.write(
+                "[data] the corpus has changed since the checkpoint: the batches from here on are of the utterances of "
+                "now; for a run on one corpus, begin anew under another name"
+            )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         with loader_workers(Worker):
@@ -158,7 +170,7 @@ def build_dataloader(
         generator=torch.Generator().manual_seed(seed),  # leaves the global generator, dropout's, alone
         pin_memory=torch.cuda.is_available(),
     )
-    loader.bad = bad
+    loader.bad, loader.corpus = bad, cuts.digest()
     return loader
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .checkpoint import load_fithubert, save_checkpoint
 from .config import find_config, read_yaml
+from .corpus_state import changed, state_of
 from .downstream.tasks import TASKS
 from .errors import FitHubertError
 from .espeak import library_paths
@@ -142,12 +143,24 @@ def run(settings: Settings, output: Path) -> list[Row]:
 def _claim(output: Path, settings: Settings) -> None:
     file = output / "settings.json"
     advice = "remove it or choose another folder with -o"
-    if file.is_file() and json.loads(file.read_text()) != asdict(settings):
-        raise FitHubertError(f"{output}: holds a demo of other settings; {advice}")
+    splits = settings.train if settings.librispeech is not None else []  # of a real corpus: the student's
+    corpus = state_of({split: Path(settings.librispeech, split) for split in splits})
+    if file.is_file():
+        there = json.loads(file.read_text())
+        then = {key: there.pop(key) for key in corpus if key in there}
+        if there != asdict(settings):
+            raise FitHubertError(f"{output}: holds a demo of other settings; {advice}")
+        if corpus and not then:
+            print(
+                f"{output}: an older version noted no corpus: whether the student is of the one of now cannot be told"
+            )
+            corpus = {}
+        if corpus and (what := changed(then, corpus)):
+            raise FitHubertError(f"{output}: {what}; {advice}")
     if not file.is_file():
         check_free(output, advice)
         check_free(output / "pretrain", advice)
-    write_json(file, asdict(settings))
+    write_json(file, asdict(settings) | corpus)
 
 
 def _corpora(settings: Settings, output: Path) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
+from .corpus_state import corpus_state
 from .downstream.joint_ks_sv.config import JointConfig
 from .downstream.joint_ks_sv.corpora import read_corpora
 from .downstream.tasks import Task
@@ -186,6 +187,7 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
     output = Path(output).absolute()
     check_labels(upstreams)
     configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
+    corpora = {kind: corpus_state(_DOWNSTREAM, config) for (kind, _), (config, _) in configs.items()}
     digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
     jobs = {}
     for seed, upstream, mode, kind in itertools.product(plan.seeds, upstreams, plan.modes, plan.tasks):
@@ -194,7 +196,7 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
         jobs[upstream.label, mode, kind, seed] = JointJob(
             upstream,
             _TASKS[kind],
-            identity_of(upstream, digests[upstream.label], config, seed=seed, mode=mode),
+            identity_of(upstream, digests[upstream.label], config, seed=seed, mode=mode, **corpora[kind]),
             output / upstream.label / mode / kind / f"seed-{seed}",
             plan.config,
             changes,

@@ -128,6 +128,35 @@ def check_prepared(bucket_file: str | Path, dict_path: str | Path, root: str | P
             )
 
 
+def check_tables(bucket_file: str | Path, root: str | Path, utterances: dict[str, list[Utterance]]) -> None:
+    """Raise FitHubertError for a table of another corpus than the one of now: its files and their lengths.
+
+    Parameters
+    ----------
+    bucket_file : path
+        The folder of the tables, which `check_prepared` has looked at.
+    root : path
+        The corpus.
+    utterances : dict
+        Of each split, as `librispeech.read_splits` gives them.
+    """
+    for split, members in utterances.items():
+        table = Path(bucket_file, f"{split}.csv")
+        there = {row["file_path"]: row["length"] for row in csv.DictReader(io.StringIO(_read(table)))}
+        now = {u.audio.relative_to(root).as_posix(): str(u.samples) for u in members}
+        counts = {
+            "not in it": len(now.keys() - there.keys()),
+            "no longer there": len(there.keys() - now.keys()),
+            "of another length": sum(there[name] != length for name, length in now.items() if name in there),
+        }
+        if any(counts.values()):
+            found = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+            raise FitHubertError(
+                f"{table}: expected the utterances of {Path(root, split)}, found that the corpus has changed since it "
+                f"was written: {found}; run `fithubert prepare librispeech {root}`"
+            )
+
+
 def _table(root: Path, utterances: list[Utterance]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -94,6 +94,7 @@ class UpstreamPretrainExpert(nn.Module):
         all_states[STATE_KEY] = {
             "consumed": self.consumed,
             "data_seed": self.data_seed,
+            "corpus": self.dataloader.corpus,
             "random_state": _get_random_state(),
         }
         return all_states
@@ -107,6 +108,7 @@ class UpstreamPretrainExpert(nn.Module):
         self.consumed = self.dataloader.sampler.consumed = state["consumed"]
         self.data_seed = self.dataloader.sampler.seed = state["data_seed"]
         self.random_state = state["random_state"]
+        self.dataloader.compare(state.get("corpus"))
 
 
 def _read_datarc(datarc: dict) -> tuple[DataConfig, str]:

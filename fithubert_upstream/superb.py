@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from .corpus_state import corpus_state
 from .downstream import checks
 from .downstream.flags import DEFAULTS
 from .downstream.tasks import TASKS, Task
@@ -173,12 +174,15 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
         changes = {key: task_changes(key, settings, output) for key in tasks}
         configs = {key: task_config(key, settings, changes[key]) for key in tasks}  # completes the changes
         digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
+        corpora = {key: corpus_state(TASKS[key].downstream, configs[key]) for key in tasks}
         skip_oov = {key: settings.skip_oov and key == "pr" for key in tasks}
         jobs = [
             Job(
                 u,
                 TASKS[key],
-                identity_of(u, digests[u.label], configs[key], seed=settings.seed, skip_oov=skip_oov[key]),
+                identity_of(
+                    u, digests[u.label], configs[key], seed=settings.seed, skip_oov=skip_oov[key], **corpora[key]
+                ),
                 output / u.label / key,
                 config_name(key, settings),
                 changes[key],

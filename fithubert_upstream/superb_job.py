@@ -15,6 +15,7 @@ import torch
 
 from . import run_downstream
 from .config import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
+from .corpus_state import DIGEST, FILES, PLACES, changed
 from .downstream.tasks import TASKS, Task
 from .errors import FitHubertError
 from .files import write_json
@@ -146,7 +147,7 @@ def change(config: dict[str, Any], changes: dict[str, Any], key: str, downstream
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
-    """All that a result depends on, flat, as it comes back from JSON; `flags`: those of the run, such as the seed.
+    """All that a result depends on, flat, as it comes back from JSON; `flags`: seed, `corpus_state` and so on.
 
     Variables of the environment that say how a student is run are among it where they are set.
     """
@@ -225,7 +226,11 @@ class Job:
         return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
 
     def check(self) -> None:
-        """Raise FitHubertError when the folder holds a finished or begun run of other settings."""
+        """Raise FitHubertError when the folder holds a finished or begun run of other settings, or another corpus.
+
+        A result of a version that noted no corpus is taken, with a line that says so; one of a corpus that lies
+        elsewhere now is one of the same.
+        """
         begun = self.folder / "settings.json"
         result = self.result()
         if result is not None:
@@ -235,6 +240,19 @@ class Job:
         else:
             return check_free(self.folder, "remove it or choose another folder with -o")
         keys = [key for key in {**there, **self.identity} if there.get(key) != self.identity.get(key)]
+        known = [DIGEST in settings for settings in (there, self.identity)]
+        if not all(known):
+            keys = [key for key in keys if key not in (FILES, DIGEST)]
+            if any(known):
+                what = "an older version noted no corpus" if known[1] else "the corpus is not there"
+                print(f"{self.folder}: {what}: whether its result is of the corpus of now cannot be told")
+        elif there[DIGEST] == self.identity[DIGEST] and result is not None:  # wherever it lies now
+            keys = [key for key in keys if key.rpartition(".")[2] not in PLACES]
+        elif set(keys) <= {FILES, DIGEST} and keys:
+            raise FitHubertError(
+                f"{self.folder}: {changed(there, self.identity)}; remove that folder to train and score anew, or "
+                "choose another with -o"
+            )
         if keys:
             found = ", ".join(f"{key} {there.get(key)} and not {self.identity.get(key)}" for key in keys[:3])
             raise FitHubertError(

@@ -238,6 +238,7 @@ class Training:
                 "step": self.step,
                 "batches": self.step * self.batches_an_update,
                 "batches_an_update": self.batches_an_update,
+                "corpus": self.loader.corpus,
                 "best": self.best,
                 "waited": self.waited,
                 "pending": pending,
@@ -267,6 +268,8 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
+        if self.fabric.is_global_zero:
+            self.loader.compare(state.get("corpus"))
         then, now = state.get("precision_name"), self.fabric.strategy.precision.precision
         if then not in (None, now):
             self.fabric.print(

@@ -17,21 +17,21 @@ from fithubert_upstream.audio_scan import count_samples_16k
 from fithubert_upstream.config import MODEL_CONFIGS
 from fithubert_upstream.corpus_checks import (
     BACKGROUND,
-    check_librispeech,
     check_speech_commands,
     check_voxceleb1,
+    librispeech_report,
     require,
 )
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
-from fithubert_upstream.downstream.libriphone import phone_transcripts
+from fithubert_upstream.downstream.libriphone import forget, phone_transcripts
 from fithubert_upstream.downstream.past_run import by_name
 from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.downstream.voxceleb1 import check_lengths
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.hubconf import ENTRIES, check_source
-from fithubert_upstream.librispeech import split_folder
+from fithubert_upstream.librispeech import read_splits, split_folder
 from fithubert_upstream.overrides import split_overrides
-from fithubert_upstream.prepare import check_prepared
+from fithubert_upstream.prepare import check_prepared, check_tables
 from fithubert_upstream.walk import audio_in
 
 # What a task's code, s3prl's or this module, looks up in its config; one of another task lacks some.
@@ -179,6 +179,7 @@ def check_words(args: argparse.Namespace, config: dict) -> None:
     corpus = config["downstream_expert"].get("corpus", {})
     if args.mode == "inference" or args.downstream != "ctc" or str(corpus.get("name")).lower() != "libriphone":
         return
+    forget()
     for split in _splits(args, config["runner"], list(corpus)):
         phone_transcripts(
             str(corpus["path"]), tuple(corpus[split]), tuple(corpus["lexicon"]), bool(corpus.get("skip_oov"))
@@ -229,7 +230,10 @@ def _check_librispeech(root: str, where: str, folders: list[str], prepared: dict
         ) from None
     if prepared is not None:
         check_prepared(prepared["bucket_file"], prepared["dict_path"], root, folders)
-    require(check_librispeech(root, folders))
+    utterances, problems = read_splits(root, folders)
+    require(librispeech_report(root, utterances, problems))
+    if prepared is not None:
+        check_tables(prepared["bucket_file"], root, utterances)
 
 
 def _check_speech_commands(data: dict, splits: list[str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from fithubert_upstream import librispeech
-from fithubert_upstream.downstream.phones import load_lexicon
+from fithubert_upstream.downstream.phones import load_lexicon, read_lexicon
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.librispeech import find_transcripts, read_transcript
 
@@ -123,6 +123,12 @@ def phone_transcripts(
             len(missing),
         )
     return utterances
+
+
+def forget() -> None:
+    """Read transcripts and lexicons anew: a run may follow another in one process, and they were edited since."""
+    phone_transcripts.cache_clear()
+    read_lexicon.cache_clear()
 
 
 def read_split(path: str, split: str) -> list[tuple[Path, list[str]]]:

