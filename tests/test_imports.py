@@ -11,7 +11,17 @@ from .conftest import REPO
 PACKAGE = REPO / "fithubert_upstream"
 HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "torch"}
 # Started in many processes, or on systems without torch.
-WITHOUT_TORCH = ("audio_scan", "corpus_checks", "espeak", "launcher", "librispeech", "prepare", "report", "walk")
+WITHOUT_TORCH = (
+    "audio_scan",
+    "corpus_checks",
+    "espeak",
+    "launcher",
+    "librispeech",
+    "prepare",
+    "report",
+    "walk",
+    "workers",
+)
 
 
 def name_of(path) -> str:
@@ -69,7 +79,7 @@ def test_nothing_imports_the_command_line():
     assert [name for name, imports in GRAPH.items() if "cli" in imports] == ["__main__"]
 
 
-@pytest.mark.parametrize("name", ["errors", "lengths", "folding", "stop_signal", "report", "versions"])
+@pytest.mark.parametrize("name", ["errors", "lengths", "folding", "stop_signal", "report", "versions", "workers"])
 def test_the_lowest_modules_stand_alone(name):
     assert GRAPH[name] == set()
 
