@@ -21,6 +21,7 @@ PLACES = (
     *("path", "libri_root", "file_path", "speech_commands_root", "speech_commands_test_root"),
     *("dev_meta_data", "test_meta_data", "root", "test_root", "trials", "dev_trials"),
 )
+TASKS = ("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv")
 FILES, DIGEST = "corpus.files", "corpus.digest"
 
 
@@ -39,7 +40,7 @@ def corpus_state(task: str, config: Mapping[str, Any], progress: bool = True) ->
     Returns
     -------
     dict
-        `FILES` and `DIGEST`; empty where nothing of it is there.
+        `FILES` and `DIGEST`; empty where nothing of it is there, or the task is none of `TASKS`.
     """
     return state_of(dict(_places(task, config["downstream_expert"])), progress)
 
@@ -87,7 +88,9 @@ def _files(place: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Names and places of what a task reads."""
+    """Names and places of what a task reads; none of a task that is not known here."""
+    if task not in TASKS:
+        return
     for block in ("corpus", "datarc", "ks", "sv"):
         entries = expert.get(block)
         if not isinstance(entries, Mapping) or (

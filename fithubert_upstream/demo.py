@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from .checkpoint import load_fithubert, save_checkpoint
@@ -28,6 +27,7 @@ from .outputs import check_output_folder
 from .run_folder import check_free
 from .superb_report import Row, draw_tasks
 from .train_log import read_losses
+from .values import dump_yaml
 from .walk import find_audio
 
 # Minutes of synthetic speech in each layout.
@@ -194,7 +194,7 @@ def _student(settings: Settings, corpus: Path, output: Path) -> str:
         }
         runner["pretrain_expert"]["datarc"] |= {"train": [str(corpus / split) for split in settings.train]}
         config = output / "student_runner.yaml"
-        write_text(config, yaml.safe_dump(runner, sort_keys=False))
+        write_text(config, dump_yaml(runner))
         flags = ["-u", "fithubert", "-g", "fithubert_mini.yaml", "-c", str(config), "--seed", str(settings.seed)]
         distilled = pretrain([*flags, "-p", str(output / "pretrain"), "-a"])
         model = load_fithubert(distilled)

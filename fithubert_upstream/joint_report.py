@@ -186,6 +186,10 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
     check_feature_cache(plan.feature_cache)
     output = Path(output).absolute()
     check_labels(upstreams)
+    for which, key, _ in plan.overrides:
+        if which not in (None, *plan.tasks, *plan.modes):
+            runs = ", ".join([*plan.tasks, *plan.modes])
+            raise FitHubertError(f"--override {which}:{key}: expected one of the runs that are made, {runs}")
     configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
     corpora = {kind: corpus_state(_DOWNSTREAM, config) for (kind, _), (config, _) in configs.items()}
     digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}

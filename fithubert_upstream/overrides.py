@@ -10,6 +10,14 @@ from .values import boolean, parse_value, whole
 _WHOLE_FLAGS = ("seed", "upstream_layer_selection", "local_rank")
 
 
+class AddOverrides(argparse.Action):
+    """-o given again adds to the one before; argparse would forget that."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, f"{before},,{values}" if isinstance(before, str) else values)
+
+
 def split_overrides(option: str) -> list[tuple[list[str], str]]:
     """Read s3prl's -o: (parts of the key, text of the value) of each of its changes.
 

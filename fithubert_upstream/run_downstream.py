@@ -17,11 +17,12 @@ import torch
 
 from fithubert_upstream import s3prl_compat
 from fithubert_upstream.config import expand_variables
+from fithubert_upstream.corpus_state import corpus_state
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.flags import OURS, check_local_rank, read_flags
 from fithubert_upstream.downstream.frames import check_frames
 from fithubert_upstream.downstream.hf_hub import huggingface_upstream
-from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, resume
+from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, note_corpus, resume
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import remove_temporaries
 from fithubert_upstream.launcher import check_alone
@@ -131,6 +132,7 @@ def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, d
     if past is not None:
         check_files(args, past[0])
     checks.check_task(args, config)
+    config = expand_variables(config)
     evaluated = config["runner"]["eval_dataloaders"]
     splits = [args.evaluate_split, *(evaluated if isinstance(evaluated, list) else ())]
     return args, read_settings(args.downstream, config, accepted, splits)
@@ -151,7 +153,6 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
         raise FitHubertError(
             f"--feature-cache: expected a frozen upstream of s3prl's hub, found {found}; leave one out"
         )
-    config = expand_variables(config)
     checks.complete(config)
     make_absolute(config.get("downstream_expert", {}))
     if ours.skip_oov:
@@ -163,6 +164,8 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
         corpus["skip_oov"] = True
     checks.check_corpus(args, config)
     checks.check_words(args, config)
+    if args.mode == "train":
+        note_corpus(args, corpus_state(args.downstream, config))
     return config
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from . import s3prl_compat
 from .checkpoint import STUDENT_KEY, save_checkpoint
@@ -19,12 +18,13 @@ from .errors import FitHubertError
 from .files import remove_temporaries, write_text
 from .launcher import check_alone
 from .outputs import check_output_folder
-from .overrides import override
+from .overrides import AddOverrides, override
 from .parser import Parser
 from .remembered import absolute, difference, with_absolute_paths
 from .run_folder import check_free, check_newest
 from .s3prl_settings import read_settings, unknown_keys
 from .torch_files import newest_whole, read_own, states_in
+from .values import dump_yaml
 
 RUNNER_KEYS = (
     "n_epochs",
@@ -47,7 +47,7 @@ def build_parser() -> Parser:
         "-o config.pretrain_expert.datarc.train=/data/LibriSpeech/train-clean-100",
     )
     parser.add_argument("-e", "--past_exp", metavar="{CKPT_PATH,CKPT_DIR}", help="resume from a checkpoint")
-    parser.add_argument("-o", "--override", help="a.b.c=value,,d.e=value; the highest priority")
+    parser.add_argument("-o", "--override", action=AddOverrides, help="a.b.c=value,,d.e=value; the highest priority")
     parser.add_argument("-c", "--config", default="fithubert_runner.yaml", help="runner, optimizer and data")
     parser.add_argument("-u", "--upstream", choices=UPSTREAMS, default="fithubert")
     parser.add_argument(
@@ -154,7 +154,7 @@ def build_runner(args: argparse.Namespace, config: dict):
     try:
         if args.init_ckpt is None:
             write_text(expdir / "config_model.yaml", Path(args.upstream_config).read_text(encoding="utf-8"))
-            write_text(expdir / "config_runner.yaml", yaml.safe_dump(config, sort_keys=False))
+            write_text(expdir / "config_runner.yaml", dump_yaml(config))
         Runner = s3prl_compat.pretrain_runner()
         runner = Runner.__new__(Runner)  # its constructor opens a log before it finds the mistake
         runner.__init__(args, config)

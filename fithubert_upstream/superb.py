@@ -170,6 +170,9 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
     check_feature_cache(settings.feature_cache)
     output = Path(output).absolute()
     check_labels(upstreams)
+    for task, key, _ in settings.overrides:
+        if task not in tasks:
+            raise FitHubertError(f"--override {task}:{key}: expected one of the tasks that run, {', '.join(tasks)}")
     with _corpora(tasks, settings):
         changes = {key: task_changes(key, settings, output) for key in tasks}
         configs = {key: task_config(key, settings, changes[key]) for key in tasks}  # completes the changes

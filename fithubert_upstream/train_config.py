@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .config import DistillationConfig, expand_variables, find_config, from_dict, nearest, read_yaml, to_dict
 from .data import DataConfig
 from .errors import FitHubertError
 from .optimizer import OptimizerConfig
 from .precision import TRAINING_PRECISIONS
 from .run_folder import check_free, left_in
-from .values import parse_value
+from .values import dump_yaml, parse_value
 
 # Where a resumed run may differ from what it was: how long it goes, and what suits the machine. That an
 # update is still made of as many batches is checked by itself.
@@ -76,7 +74,7 @@ class RunConfig:
     train: TrainConfig
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(to_dict(self), sort_keys=False)
+        return dump_yaml(to_dict(self))
 
 
 def read_run_config(model: str, recipe: str, overrides: Sequence[str] = ()) -> RunConfig:

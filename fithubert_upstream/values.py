@@ -44,6 +44,19 @@ for _tag, _pattern in ((_INT_TAG, _WHOLE), (_FLOAT_TAG, _REAL)):
     _Loader.add_constructor(_tag, lambda loader, node: number(loader.construct_scalar(node)))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts words in quotes that this module would read as numbers."""
+
+
+for _tag, _pattern in ((_INT_TAG, _WHOLE), (_FLOAT_TAG, _REAL)):
+    _Dumper.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern.pattern})$"), list("-+.0123456789iI"))
+
+
+def dump_yaml(data: Any) -> str:
+    """YAML that `load_yaml` and PyYAML read alike, in the order of the keys."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
+
+
 def load_yaml(text: str) -> Any:
     """What a YAML text holds. Raises yaml.YAMLError, also for a key that is given twice."""
     return yaml.load(text, Loader=_Loader)  # a safe loader

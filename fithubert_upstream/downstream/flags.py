@@ -8,6 +8,7 @@ import torch
 
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.overrides import AddOverrides
 from fithubert_upstream.parser import Parser
 
 # What s3prl's runner is given where a flag is not, under the names it reads.
@@ -74,7 +75,7 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("-m", "--mode", choices=["train", "evaluate", "inference"], required=True)
     add("-t", "--evaluate_split", help="-m evaluate: the split, by default test; -m inference: an audio file")
-    add("-o", "--override", help="config.a.b=value,,args.c=value; the highest priority")
+    add("-o", "--override", action=AddOverrides, help="config.a.b=value,,args.c=value; the highest priority")
     add("-e", "--past_exp", metavar="{CKPT,DIR}", help="go on with, or evaluate, a run: its flags and config hold")
     add("-i", "--init_ckpt", metavar="CKPT", help="begin with the weights of a checkpoint, and other flags and config")
     add("-c", "--config", help=f"a file, or one of {configs}")

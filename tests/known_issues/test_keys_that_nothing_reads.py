@@ -4,12 +4,14 @@ import argparse
 
 import pytest
 
+from fithubert_upstream import joint_report, superb
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, find_config, from_dict, read_yaml
+from fithubert_upstream.downstream.flags import read_flags
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.overrides import override
 from fithubert_upstream.run_downstream import main
-from fithubert_upstream.run_pretrain import read_arguments
+from fithubert_upstream.run_pretrain import build_parser, read_arguments
 from fithubert_upstream.s3prl_settings import read_settings, unknown_keys
 from fithubert_upstream.superb import Settings
 from fithubert_upstream.superb_job import task_changes, task_config
@@ -127,3 +129,18 @@ def test_each_command_refuses_them(tmp_path, monkeypatch):
             read_arguments(["-g", "fithubert_mini.yaml", "-c", "fithubert_mini_runner.yaml", "-n", "x", "-o", option])
     with pytest.raises(FitHubertError, match="ks: unknown key 'crop_second'; did you mean 'crop_seconds'"):
         from_dict(JointConfig, {"ks": {"root": "/x", "crop_second": 1}}, "config.downstream_expert")
+
+
+def test_an_override_of_what_does_not_run_is_refused(tmp_path):
+    with pytest.raises(FitHubertError, match="--override asr:optimizer.lr: expected one of the tasks that run, ks"):
+        superb.run([], ["ks"], Settings(overrides=(("asr", "optimizer.lr", 0.1),)), tmp_path / "out")
+    with pytest.raises(FitHubertError, match="--override sv:optimizer.lr: expected one of the runs that are made, ks"):
+        joint_report.run(
+            [], joint_report.Plan(tasks=("ks",), overrides=(("sv", "optimizer.lr", 0.1),)), tmp_path / "out"
+        )
+
+
+def test_a_second_override_does_not_replace_the_first():
+    options = ["-o", "config.runner.eval_step=1", "-o", "config.runner.log_step=2"]
+    for given in (read_flags(["-m", "train", "-n", "x", *options]), build_parser().parse_args(options)):
+        assert given.override == "config.runner.eval_step=1,,config.runner.log_step=2"

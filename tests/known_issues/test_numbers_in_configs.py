@@ -4,6 +4,7 @@ import argparse
 import math
 
 import pytest
+import yaml
 
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, DistillationConfig, find_config, from_dict, read_yaml
 from fithubert_upstream.data import DataConfig
@@ -14,7 +15,7 @@ from fithubert_upstream.run_pretrain import check_runner_config
 from fithubert_upstream.s3prl_settings import read_settings
 from fithubert_upstream.superb import parse_override
 from fithubert_upstream.train_config import read_run_config
-from fithubert_upstream.values import parse_value
+from fithubert_upstream.values import dump_yaml, parse_value
 
 NUMBERS = {
     "1e-3": 1e-3,
@@ -54,6 +55,13 @@ def test_a_number_is_the_same_everywhere(tmp_path, text):
 def test_a_word_is_a_word_everywhere(tmp_path, text):
     (tmp_path / "a.yaml").write_text(f"a: {text}\nb: '1e5'\n")
     assert read_yaml(tmp_path / "a.yaml") == {"a": text, "b": "1e5"} and parse_value(text, "a") == text
+
+
+@pytest.mark.parametrize("word", ["1e5", "1e-3", "inf", ".5", "1_000", "010", "on", "1.5", "a"])
+def test_what_is_written_is_read_as_it_was(tmp_path, word):
+    (tmp_path / "a.yaml").write_text(dump_yaml({"b": word, "a": [word, 1e-6, math.inf, 3, None, True]}))
+    for data in (read_yaml(tmp_path / "a.yaml"), yaml.safe_load((tmp_path / "a.yaml").read_text())):
+        assert data == {"b": word, "a": [word, 1e-6, math.inf, 3, None, True]} and list(data) == ["b", "a"]
 
 
 def test_a_key_given_twice_is_an_error(tmp_path):
