@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .decode import measure
 from .errors import FitHubertError
-from .files import cache_folder, write_json
+from .files import cache_folder, stamp, write_json
 from .walk import printable
 from .workers import SpawnContext, leave_interrupts
 
@@ -36,8 +36,8 @@ def scan(
 ) -> dict[Path, int | str]:
     """Measure each file, or find why it cannot be.
 
-    The numbers are remembered in `cache_folder()`; a file is measured again when its size or time of
-    change differs. What cannot be measured is tried again each time: it may have been the network.
+    The numbers are remembered in `cache_folder()`; a file is measured again when its `files.stamp`
+    differs. What cannot be measured is tried again each time: it may have been the network.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _attempt(function: Measure, file: Path) -> int | str:
 class _Memory:
     """Numbers of earlier scans: a JSON file for each measure and common folder of the files.
 
-    `{"root": FOLDER, "files": {PATH BELOW ROOT: [size, mtime in ns, number]}}`
+    `{"root": FOLDER, "files": {PATH BELOW ROOT: [*stamp, number]}}`
     """
 
     def __init__(self, files: list[Path], function: Measure) -> None:
@@ -110,7 +110,7 @@ class _Memory:
         key = f"{function.__module__}.{function.__qualname__} {MEASURES_VERSION} {self.root}"
         folder = cache_folder() / "scans"
         self.path = folder / f"{function.__qualname__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-        self.stamps: dict[Path, tuple[str, int, int]] = {}
+        self.stamps: dict[Path, tuple[str, int, int, int]] = {}
         self.entries: dict[str, list[int]] = {}
         try:
             content = json.loads(self.path.read_bytes())
@@ -121,20 +121,19 @@ class _Memory:
 
     def recall(self, file: Path) -> int | None:
         try:
-            status = file.stat()
+            self.stamps[file] = (os.path.abspath(file)[len(self.root) :], *stamp(file))
         except OSError:
             return None  # measuring it will tell
-        self.stamps[file] = (os.path.abspath(file)[len(self.root) :], status.st_size, status.st_mtime_ns)
-        name, *stamp = self.stamps[file]
+        name, *now = self.stamps[file]
         match self.entries.get(name):
-            case [size, changed, int(value)] if [size, changed] == stamp:
+            case [*then, int(value)] if then == now:
                 return value
         return None
 
     def note(self, file: Path, value: int) -> None:
         if file in self.stamps:
-            name, *stamp = self.stamps[file]
-            self.entries[name] = [*stamp, int(value)]
+            name, *now = self.stamps[file]
+            self.entries[name] = [*now, int(value)]
 
     def save(self) -> None:
         try:

@@ -2,8 +2,8 @@
 
 Noticed are files that were added, removed, renamed or replaced, and edited transcripts, lists of trials and lexicons.
 Where the corpus lies, and the times of its files, play no part: a copy is the same corpus. Contents are read once and
-remembered by size and time of change (`audio_scan`), so a file replaced by one of the same size and the same time of
-change, to the nanosecond, is not noticed; nor are files that no task reads.
+remembered by `files.stamp` (`audio_scan`), so a file replaced by one of the same size is noticed too, even if a copy
+gave it the old one's time (not on Windows); files that no task reads are not.
 """
 
 import hashlib
@@ -91,7 +91,7 @@ def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """Names and places of what a task reads; none of a task that is not known here."""
     if task not in TASKS:
         return
-    for block in ("corpus", "datarc", "ks", "sv"):
+    for block in ("corpus", "datarc", "text", "ks", "sv"):
         entries = expert.get(block)
         if not isinstance(entries, Mapping) or (
             task == "joint_ks_sv" and block not in expert.get("tasks", ("ks", "sv"))
@@ -108,7 +108,9 @@ def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
             elif key == "root" and isinstance(entries.get("speakers"), Mapping):
                 names = [str(name) for split in entries["speakers"].values() for name in _list(split)]
                 yield from ((f"{block} {name}", Path(str(value), name)) for name in names)
-            elif key in PLACES and value:
+            elif key == "dict_path" and Path(str(value)).parent == Path(str(entries.get("bucket_file"))):
+                continue  # `fithubert prepare` makes it of the corpus
+            elif key in (*PLACES, "vocab_file", "dict_path") and value:
                 yield f"{block} {key}", Path(str(value))
 
 

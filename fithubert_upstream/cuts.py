@@ -24,7 +24,7 @@ from tqdm import tqdm
 from .audio import load_any_waveform
 from .decode import header
 from .errors import FitHubertError, from_extra
-from .files import atomic_path, cache_folder
+from .files import atomic_path, cache_folder, stamp
 from .lengths import SAMPLE_RATE
 from .walk import find_audio, is_other_audio, other_audio_problems, walk
 
@@ -280,6 +280,6 @@ def unpacked(path: Path) -> Path:
 
 def _cache_file(files: Sequence[Path], suffix: str) -> Path:
     """A name in the cache that stands for these files (absolute paths) as they are now."""
-    stamps = [(str(file), (status := os.stat(file)).st_size, status.st_mtime_ns) for file in files]
+    stamps = [(str(file), *stamp(file)) for file in files]
     key = hashlib.sha256(json.dumps([INDEX_VERSION, stamps]).encode()).hexdigest()
     return cache_folder() / "cuts" / f"{key[:32]}{suffix}"

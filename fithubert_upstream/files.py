@@ -89,6 +89,15 @@ def write_json(path: str | Path, content: Any, indent: int | None = 2) -> None:
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
+def stamp(path: str | Path) -> tuple[int, int, int]:
+    """Size, time of change and time of the entry's change (ns) of a file: with another content it has another stamp.
+
+    The last is set by no copy that keeps times, such as `cp -p`, `rsync -t` and `tar`; Windows has none.
+    """
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def cache_folder() -> Path:
     """Where what can be computed again is remembered: $FITHUBERT_CACHE, else ~/.cache/fithubert. It need not exist.
 

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
             runs = ", ".join([*plan.tasks, *plan.modes])
             raise FitHubertError(f"--override {which}:{key}: expected one of the runs that are made, {runs}")
     configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
-    corpora = {kind: corpus_state(_DOWNSTREAM, config) for (kind, _), (config, _) in configs.items()}
+    corpus_now = {key: partial(corpus_state, _DOWNSTREAM, config) for key, (config, _) in configs.items()}
+    corpora = {key: state() for key, state in corpus_now.items()}
     digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
     jobs = {}
     for seed, upstream, mode, kind in itertools.product(plan.seeds, upstreams, plan.modes, plan.tasks):
@@ -200,12 +202,13 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
         jobs[upstream.label, mode, kind, seed] = JointJob(
             upstream,
             _TASKS[kind],
-            identity_of(upstream, digests[upstream.label], config, seed=seed, mode=mode, **corpora[kind]),
+            identity_of(upstream, digests[upstream.label], config, seed=seed, mode=mode, **corpora[kind, mode]),
             output / upstream.label / mode / kind / f"seed-{seed}",
             plan.config,
             changes,
             () if frozen else ("-f",),
             plan.feature_cache if frozen else None,
+            corpus_now[kind, mode],
         )
     for job in jobs.values():
         job.check()

@@ -157,6 +157,11 @@ def check_tables(bucket_file: str | Path, root: str | Path, utterances: dict[str
             )
 
 
+def symbols(dictionary: str | Path) -> list[str]:
+    """The symbols of a dictionary in their order, which numbers them; none where there is no such file."""
+    return _symbols(_read(Path(dictionary)))
+
+
 def _table(root: Path, utterances: list[Utterance]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -17,12 +17,12 @@ import torch
 
 from fithubert_upstream import s3prl_compat
 from fithubert_upstream.config import expand_variables
-from fithubert_upstream.corpus_state import corpus_state
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.flags import OURS, check_local_rank, read_flags
 from fithubert_upstream.downstream.frames import check_frames
 from fithubert_upstream.downstream.hf_hub import huggingface_upstream
-from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, note_corpus, resume
+from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, resume
+from fithubert_upstream.downstream.run_corpus import compare_corpus
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import remove_temporaries
 from fithubert_upstream.launcher import check_alone
@@ -164,8 +164,7 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
         corpus["skip_oov"] = True
     checks.check_corpus(args, config)
     checks.check_words(args, config)
-    if args.mode == "train":
-        note_corpus(args, corpus_state(args.downstream, config))
+    compare_corpus(args, config)
     return config
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,8 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
         changes = {key: task_changes(key, settings, output) for key in tasks}
         configs = {key: task_config(key, settings, changes[key]) for key in tasks}  # completes the changes
         digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
-        corpora = {key: corpus_state(TASKS[key].downstream, configs[key]) for key in tasks}
+        corpus_now = {key: partial(corpus_state, TASKS[key].downstream, configs[key]) for key in tasks}
+        corpora = {key: state() for key, state in corpus_now.items()}
         skip_oov = {key: settings.skip_oov and key == "pr" for key in tasks}
         jobs = [
             Job(
@@ -191,6 +193,7 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
                 changes[key],
                 ("--skip-oov",) if skip_oov[key] else (),
                 settings.feature_cache,
+                corpus_now[key],
             )
             for u in upstreams
             for key in tasks

@@ -207,6 +207,8 @@ class Job:
         More flags of training, such as -f.
     feature_cache : str, optional
         Folder where features of the upstream are kept; it changes no number.
+    corpus : callable
+        Gives the `corpus_state` of now, of which `identity` has that of the start.
     """
 
     upstream: Upstream
@@ -217,6 +219,7 @@ class Job:
     changes: dict[str, Any]
     flags: tuple[str, ...] = ()
     feature_cache: str | None = None
+    corpus: Callable[[], dict[str, Any]] = dict
 
     @property
     def result_file(self) -> Path:
@@ -260,9 +263,15 @@ class Job:
                 "remove it or choose another folder with -o"
             )
 
+    def _check_corpus(self) -> None:
+        now = self.corpus()
+        if DIGEST in self.identity and now and (what := changed(self.identity, now)):
+            raise FitHubertError(f"{what}, while the command was running; remove {self.folder} and give it again")
+
     def run(self) -> None:
-        """Train (or go on with it), test, and leave result.json."""
+        """Train (or go on with it), test, and leave result.json. Raises FitHubertError if the corpus changes."""
         started = time.time()
+        self._check_corpus()
         write_json(self.folder / "settings.json", self.identity)
         if not any(self.folder.glob("states-*.ckpt")):  # broken off before the first: training starts anew
             for best in self.folder.glob("*-best.ckpt"):
@@ -277,6 +286,7 @@ class Job:
         checkpoint, note = self._checkpoint()
         test = ["-m", "evaluate", "-t", self.task.split, *checkpoint, *cache]
         scores = run_downstream.main(test)
+        self._check_corpus()
         result = {
             **self.measured(scores),
             "steps": self.identity["runner.total_steps"],

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from .corpus_state import DIGEST, FILES, changed, state_of
 from .errors import FitHubertError
 from .espeak import Voice, all_voices, library_paths
 from .files import named, write_text
@@ -81,22 +82,25 @@ def cast_voices(wanted: dict[str, float], seed: int) -> dict[str, list[Voice]]:
 
 
 def is_complete(root: Path, parameters: dict) -> bool:
-    """Whether this very corpus is at `root`; an error if anything else is."""
+    """Whether this very corpus is at `root`; an error if anything else is, or if its audio or transcripts changed."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     advice = "give another folder, or remove this one"
     try:
-        found = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
-        found = {key: found.get(key) for key in parameters}
+        description = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
+        found = {key: description.get(key) for key in parameters}
     except (OSError, ValueError, AttributeError):
         raise FitHubertError(f"{root} holds something other than a synthetic corpus: {advice}") from None
     if found != parameters:
         raise FitHubertError(f"{root} holds a corpus of {found}, wanted is one of {parameters}: {advice}")
+    noted = description.get(FILES)  # not by earlier versions
+    if noted and (what := changed(description, {FILES: 0, DIGEST: ""} | state_of({"": root}, progress=False))):
+        raise FitHubertError(f"{root}: {what}: {advice}")
     return True
 
 
 def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, progress: bool = True) -> Path:
-    """Carry out all tasks and add `corpus.json` with the parameters and the voices.
+    """Carry out all tasks and add `corpus.json` with the parameters, the voices and the `corpus_state`.
 
     The corpus appears at `root` when it is complete; a complete one with the same parameters is kept as
     it is. The tasks share nothing, so the files do not depend on `jobs`.
@@ -134,7 +138,8 @@ def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, prog
     try:
         _carry_out(corpus.tasks, unfinished, min(jobs or os.cpu_count() or 1, len(corpus.tasks)), root.name, progress)
         voices = {split: [asdict(voice) for voice in cast] for split, cast in corpus.speakers.items()}
-        description = json.dumps(corpus.parameters | {"speakers": voices}, indent=1)
+        state = state_of({"": unfinished}, progress=False)
+        description = json.dumps(corpus.parameters | {"speakers": voices} | state, indent=1)
         write_text(unfinished / DESCRIPTION, description + "\n")
         unfinished.rename(root)
     finally:

@@ -239,6 +239,7 @@ class Training:
                 "batches": self.step * self.batches_an_update,
                 "batches_an_update": self.batches_an_update,
                 "corpus": self.loader.corpus,
+                "valid_corpus": self._valid_corpus,
                 "best": self.best,
                 "waited": self.waited,
                 "pending": pending,
@@ -246,6 +247,10 @@ class Training:
             }
             write_state(state, self.last, self.trainer.keep)
         self.fabric.barrier()
+
+    @property
+    def _valid_corpus(self) -> str | None:
+        return None if self.valid_loader is None else self.valid_loader.corpus
 
     def load(self) -> None:
         """Take up what `save` left."""
@@ -270,6 +275,11 @@ class Training:
         self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
         if self.fabric.is_global_zero:
             self.loader.compare(state.get("corpus"))
+        if state.get("valid_corpus", self._valid_corpus) != self._valid_corpus:
+            self.fabric.print(
+                "data.valid has changed since the checkpoint: losses on it do not compare, the best is anew"
+            )
+            self.best, self.waited = math.inf, 0
         then, now = state.get("precision_name"), self.fabric.strategy.precision.precision
         if then not in (None, now):
             self.fabric.print(

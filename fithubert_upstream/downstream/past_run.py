@@ -11,7 +11,6 @@ from typing import Any
 
 from fithubert_upstream import s3prl_compat
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, find_config, read_yaml
-from fithubert_upstream.corpus_state import changed
 from fithubert_upstream.downstream.flags import DEFAULTS, OF_A_RUN, with_defaults
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.remembered import absolute, difference, digest_of
@@ -125,15 +124,6 @@ def check_init(args: argparse.Namespace, total_steps: int) -> None:
 def _same_weights(args: argparse.Namespace, then: argparse.Namespace) -> bool:
     digests = [getattr(run, "begun", {}).get("digests", {}).get("upstream_ckpt") for run in (args, then)]
     return digests[0] is not None and digests[0] == digests[1]
-
-
-def note_corpus(args: argparse.Namespace, now: dict[str, Any]) -> None:
-    """Keep the `corpus_state` of a training that begins; say so when one goes on with another corpus."""
-    if not now or getattr(args, "begun", None) is None:
-        return
-    then = args.begun.setdefault("corpus", now)
-    if then != now:
-        print(f"[Runner] - {changed(then, now)}; for a run on one corpus, {NEW_RUN.partition(', or ')[2]}")
 
 
 # --- a run that goes on, or is evaluated --------------------------------------------------------------

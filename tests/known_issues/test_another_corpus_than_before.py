@@ -1,6 +1,5 @@
 """`fithubert superb` again after the test set had grown said "done before" and gave the old number as the new one's."""
 
-import argparse
 import json
 import os
 import shutil
@@ -13,7 +12,6 @@ from fithubert_upstream.corpus_state import DIGEST, FILES, corpus_state
 from fithubert_upstream.data import DataConfig, build_dataloader
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.libriphone import forget, phone_transcripts
-from fithubert_upstream.downstream.past_run import note_corpus
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.librispeech import read_splits
 from fithubert_upstream.prepare import check_tables, prepare_librispeech
@@ -199,15 +197,3 @@ def test_a_demo_of_a_real_corpus_knows_it(tmp_path, capsys):
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k not in (FILES, DIGEST)}))
     demo._claim(tmp_path / "out", settings)
     assert "an older version noted no corpus" in capsys.readouterr().out
-
-
-def test_a_training_that_goes_on_says_that_the_corpus_has_changed(tmp_path, monkeypatch, capsys):
-    root = make("ks", tmp_path / "corpus")
-    args = argparse.Namespace(begun={})
-    note_corpus(args, state("ks", root, monkeypatch))
-    note_corpus(args, state("ks", root, monkeypatch))
-    note_corpus(argparse.Namespace(begun=args.begun), {})  # not there, or a task that is not known
-    assert not capsys.readouterr().out
-    noise(root / "train" / "yes" / "00000000_nohash_1.wav", 0.4, seed=7)
-    note_corpus(args, state("ks", root, monkeypatch))
-    assert "the corpus has changed since: it had" in capsys.readouterr().out
