@@ -308,7 +308,7 @@ def test_a_transcript_without_audio_is_named(damaged, key, capsys):
     folder = damaged(key)
     (folder / "train/1/7/1-7-0002.flac").unlink()
     line = refused(capsys, *train(key, "exp"))
-    assert "expected 1-7-0002 " in line and str(folder) in line
+    assert "1-7-0002" in line and str(folder) in line
 
 
 def test_a_class_without_clips_is_named(damaged, capsys):
