@@ -130,6 +130,8 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert")
         _expect(self.source in sources, f"teacher.source one of {', '.join(sources)}", self.source)
+        if self.source in ("transformers", "fithubert"):  # which would not read it
+            _expect(self.ckpt is None, f"the path in teacher.model, for source {self.source}", f"ckpt {self.ckpt}")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class DataConfig:
     """
 
     train: tuple[str, ...]
-    valid: tuple[str, ...] = ()
+    valid: tuple[str, ...] | None = ()
     batch_size: int | None = None
     batch_seconds: float | None = None
     crop: str = "shortest"

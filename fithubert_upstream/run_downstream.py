@@ -27,7 +27,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import remove_temporaries
 from fithubert_upstream.launcher import check_alone
 from fithubert_upstream.outputs import check_feature_cache, check_output_folder
-from fithubert_upstream.overrides import override
+from fithubert_upstream.overrides import changed_keys, check_given, override
 from fithubert_upstream.remembered import make_absolute
 from fithubert_upstream.run_folder import check_start
 from fithubert_upstream.s3prl_models import checked_models
@@ -135,7 +135,9 @@ def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, d
     config = expand_variables(config)
     evaluated = config["runner"]["eval_dataloaders"]
     splits = [args.evaluate_split, *(evaluated if isinstance(evaluated, list) else ())]
-    return args, read_settings(args.downstream, config, accepted, splits)
+    config = read_settings(args.downstream, config, accepted, splits)
+    check_given(args.downstream, config, changed_keys(args.override), splits)
+    return args, config
 
 
 def _is_joint_ddp(argv: list[str]) -> bool:

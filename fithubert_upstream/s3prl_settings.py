@@ -22,7 +22,9 @@ from .settings_rules import (
     list_of,
     one_or_list_of,
     optional,
+    pair_of,
     read_block,
+    up_to_one,
     within,
 )
 from .values import boolean, real, text, whole
@@ -64,20 +66,25 @@ def unknown_keys(task: str, config: dict, splits: Iterable[str] = ()) -> set[str
 
 COUNT, NATURAL = within(whole, 1), within(whole, 0)
 AMOUNT, SHARE = within(real, 0), within(real, 0, 1)
+PART = up_to_one(AMOUNT)
 _RULES: dict[str, Any] = {
+    "adaptive_number_ratio": PART,
+    "adaptive_size_ratio": PART,
     "activation": choice(name for name in dir(torch.nn) if name[0].isupper()),
     "agg_dim": COUNT,
     "batch_norm": boolean,
-    "betas": list_of(SHARE),
+    "betas": pair_of(SHARE),
     "bidirection": boolean,
     "dim": list_of(COUNT),
     "dropout": list_of(SHARE),
     "dropout_p": SHARE,
     "eps": AMOUNT,
     "hiddens": optional(list_of(COUNT)),
+    "freq_mask_width_range": one_or_list_of(NATURAL),
     "last_epoch": whole,
     "layer_norm": list_of(boolean),
     "lr": AMOUNT,
+    "m": AMOUNT,
     "max_n_time_masks": NATURAL,
     "module": text,
     "momentum": AMOUNT,
@@ -86,10 +93,11 @@ _RULES: dict[str, Any] = {
     "num_warmup_steps": NATURAL,
     "pooling": choice(("MeanPooling", "AttentivePooling")),
     "proj": list_of(boolean),
-    "s": AMOUNT,
+    "s": above_zero,
     "sample_rate": list_of(COUNT),
     "sample_style": choice(("drop", "concat")),
-    "time_warp_window": NATURAL,
+    "time_mask_width_range": one_or_list_of(NATURAL),
+    "time_warp_window": COUNT,
     "total_rate": whole,
     "warmup_proportion": SHARE,
     "weight_decay": AMOUNT,
@@ -100,7 +108,13 @@ def _keywords(function: Callable, *given: str) -> Section:
     """The keywords of a function or class, of the kinds of their defaults; without those that s3prl itself gives."""
     parameters = inspect.signature(function).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in given]
-    return {p.name: _RULES.get(p.name) or _like(p.default) for p in named}
+    return {p.name: _rule(p) for p in named}
+
+
+def _rule(p: inspect.Parameter) -> Rule:
+    if p.name == "eps" and isinstance(p.default, tuple):  # Adafactor's two
+        return anything
+    return _RULES.get(p.name) or _like(p.default)
 
 
 def _like(default: Any) -> Rule:
@@ -135,7 +149,7 @@ def _sections(task: str, config: dict, splits: Iterable[str]) -> Section:
         **_CLIPPING,
         "eval_dataloaders": list_of(text),
         "train_dataloader": text,
-        "evaluate_ratio": above_zero,
+        "evaluate_ratio": up_to_one(above_zero),
     }
     if task not in _EXPERTS:  # keys of its own in whatever place
         others = {key: anything for key in (config.get("runner") or {}) if key not in runner}
@@ -154,7 +168,9 @@ def _optimizer(block: Any) -> Section:
     names = _getters(optimizers, "get_optimizer", "get_grouped_parameters")
     section = {"name": choice(names)}
     block = block if isinstance(block, Mapping) else {}
-    if (name := block.get("name")) not in names:
+    if "name" not in block:
+        raise FitHubertError(f"config.optimizer: expected name, one of {', '.join(names)}, found none")
+    if (name := block["name"]) not in names:
         return section
     getter = names[name]
     section |= _keywords(getter, "model_params", "total_steps", "torch_optim_name")
@@ -225,11 +241,12 @@ def _ctc(block: Mapping, splits: set[str]) -> Section:
         "text": {"mode": text, "vocab_file": text, "slots_file": text},
         "model": {"project_dim": COUNT, "zero_infinity": boolean, **_heads("RNNs", "Wav2Letter")},
         "save_best_on": one_or_list_of(text),
-        "metric": list_of(text),
+        "metric": list_of(choice(_METRICS)),
         "metric_higher_better": boolean,
     }
 
 
+_METRICS = "per wer cer slot_type_f1 slot_value_cer slot_value_wer slot_edit_f1_full slot_edit_f1_part".split()
 _CORPORA = ("librispeech", "snips", "common_voice", "sbcsae")  # of a clone of s3prl, with keys of their own
 
 
@@ -262,7 +279,8 @@ def _asr(block: Mapping, splits: set[str]) -> Section:
         "decoder_args": decoder,
         **_split_keys(block.get("datarc"), splits),
     }
-    return {"datarc": data, "modelrc": {"project_dim": COUNT, **_heads("RNNs", "Wav2Letter")}}
+    recurrent = ("RNNs", "Wav2Letter")
+    return {"datarc": data, "modelrc": {"project_dim": COUNT, **_heads(*recurrent), "select": choice(recurrent)}}
 
 
 def _speech_commands(block: Mapping, splits: set[str]) -> Section:

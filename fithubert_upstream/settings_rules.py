@@ -54,11 +54,31 @@ def above_zero(value: Any, where: str) -> int | float:
     return found
 
 
+def up_to_one(kind: Rule) -> Rule:
+    def read(value: Any, where: str) -> int | float:
+        found = kind(value, where)
+        if found > 1:
+            raise FitHubertError(f"{where}: expected a number up to 1, found {found}")
+        return found
+
+    return read
+
+
 def list_of(rule: Rule) -> Rule:
     def read(value: Any, where: str) -> list:
         if not isinstance(value, list | tuple):
             raise FitHubertError(f"{where}: expected a list, found {value!r}")
         return [rule(entry, where) for entry in value]
+
+    return read
+
+
+def pair_of(rule: Rule) -> Rule:
+    def read(value: Any, where: str) -> list:
+        found = list_of(rule)(value, where)
+        if len(found) != 2:
+            raise FitHubertError(f"{where}: expected a list of 2, found {value!r}")
+        return found
 
     return read
 

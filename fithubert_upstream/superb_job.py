@@ -20,6 +20,7 @@ from .downstream.tasks import TASKS, Task
 from .errors import FitHubertError
 from .files import write_json
 from .inference import INFERENCE_VARIABLES
+from .overrides import check_given
 from .run_folder import check_free
 from .s3prl_settings import read_settings
 from .torch_files import states_in
@@ -129,6 +130,7 @@ def change(config: dict[str, Any], changes: dict[str, Any], key: str, downstream
         place[last] = value
     try:
         config.update(read_settings(downstream, config))
+        check_given(downstream, config, changes)
     except FitHubertError as error:
         raise FitHubertError(f"{key}: {error}") from None
     runner = config.get("runner", {})

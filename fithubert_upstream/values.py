@@ -1,8 +1,8 @@
 """Values as configs and command lines write them: one reader for all, and the numbers that a key wants.
 
 YAML 1.1 takes 1e-3 and 1e5 for text, 010 for 8 and 1:30 for 90. Here 1e-3, 1e5, .5, 1_000, +3, inf and .inf are the
-numbers that they look like, in a file and in KEY=VALUE alike; 010 and 1:30 are text. yes, no, on and off without
-quotes are booleans, as ever; a boolean is never taken for a number or a word.
+numbers that they look like, in a file and in KEY=VALUE alike; 010, 1:30 and 2024-01-02 are text. yes, no, on and off
+without quotes are booleans, as ever; a boolean is never taken for a number or a word.
 """
 
 import ast
@@ -19,24 +19,27 @@ _REAL = re.compile(
     r"[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
     r"|\.?(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))"
 )
-_INT_TAG, _FLOAT_TAG = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_TAG = "tag:yaml.org,2002:"
+_INT_TAG, _FLOAT_TAG = f"{_TAG}int", f"{_TAG}float"
+_REPLACED = (_INT_TAG, _FLOAT_TAG, f"{_TAG}timestamp")  # dates are names
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the numbers of this module; a key given twice is an error."""
 
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge" and key.id == "scalar"]
+    def compose_mapping_node(self, anchor):  # later, a node may hold the keys of those that it was merged with too
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
         for place, key in enumerate(keys):
             if key in keys[:place]:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} is given twice, remove one", node.start_mark
                 )
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT_TAG, _FLOAT_TAG)]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REPLACED]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _pattern in ((_INT_TAG, _WHOLE), (_FLOAT_TAG, _REAL)):
@@ -63,17 +66,27 @@ def load_yaml(text: str) -> Any:
 
 
 def parse_value(text: str, where: str) -> Any:
-    """A value of KEY=VALUE, as Python or YAML writes it. Raises FitHubertError, which begins with `where`."""
-    found = number(text.strip())
+    """A value of KEY=VALUE, as Python or YAML writes it. Raises FitHubertError, which begins with `where`.
+
+    What does not begin as a list, mapping or quoted text is one word, whatever YAML makes of a "#" or ": " in it.
+    """
+    text = text.strip()
+    found = number(text)
     if found is not None:
         return found
     try:
-        value = ast.literal_eval(text.strip())  # None, True, 'quoted', [1, 2]
+        value = ast.literal_eval(text)  # None, True, 'quoted', [1, 2]
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         pass
     else:
         if isinstance(value, str | bool | list | tuple | dict | None):
             return list(value) if isinstance(value, tuple) else value
+    loader = _Loader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    if tag in (f"{_TAG}bool", f"{_TAG}null"):
+        return loader.construct_object(yaml.ScalarNode(tag, text))
+    if text[:1] not in ("[", "{", "'", '"'):
+        return text
     try:
         return load_yaml(text)
     except yaml.YAMLError as error:

@@ -319,7 +319,7 @@ def test_mistakes_are_told_in_one_line_before_anything_runs(runner, capsys, monk
 
 
 def test_a_config_without_steps_and_a_variable_that_is_not_set(runner, monkeypatch):
-    Path("empty.yaml").write_text("optimizer: {}")
+    Path("empty.yaml").write_text("optimizer: {name: Adam}")
     with pytest.raises(FitHubertError, match="whole number of steps as runner.total_steps, found None"):
         run([TEACHER], plan(config="empty.yaml"), "out")
     monkeypatch.delenv("DSPSPEECH")
