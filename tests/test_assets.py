@@ -53,6 +53,7 @@ def test_features():
     assert len(student["hidden_states"]) == len(teacher["hidden_states"]) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", assets.NAMES)
 def test_torch_hub_without_a_network(tmp_path, name):
     code = f"""

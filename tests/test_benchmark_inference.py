@@ -330,6 +330,7 @@ def test_the_short_form_is_short(tiny_models, tmp_path):
     assert all(row["memory"] is None for row in found["rows"].values())
 
 
+@pytest.mark.slow
 def test_memory_of_a_process_of_its_own(tmp_path):
     args = argparse.Namespace(batch=4)
     found = memory(Row("fithubert_mini", "fp32"), args, CPU, tmp_path)

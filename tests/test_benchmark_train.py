@@ -116,6 +116,7 @@ def test_a_side_that_fails_is_told_in_one_line():
         _receive(ours, "plain")
 
 
+@pytest.mark.slow
 def test_the_job_writes_table_picture_and_numbers(tmp_path, monkeypatch):
     import soundfile
 

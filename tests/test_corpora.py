@@ -13,6 +13,7 @@ def data(tmp_path_factory):
     return synthesise(tmp_path_factory.mktemp("synth") / "data", 0.2, jobs=1, progress=False)
 
 
+@pytest.mark.slow
 def test_three_layouts_and_their_minutes(data):
     found = {path.name: json.loads((path / "corpus.json").read_text()) for path in data.iterdir()}
     assert {name: corpus["minutes"] for name, corpus in found.items()} == {

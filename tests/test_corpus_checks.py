@@ -374,6 +374,7 @@ def test_a_corpus_is_decoded_once(libri, monkeypatch):
     assert check_librispeech(libri, ["train"], progress=False).problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LibriSpeech-excerpt", "speech_commands", "VoxCeleb1-layout"])
 def test_on_real_recordings(real_data, name):
     root = real_data / name

@@ -28,6 +28,7 @@ def run(script, *words):
     subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_recipe(output, monkeypatch):
     speech, hubert = output / "speech", output / "hubert"
     run("make_speech.py", speech, "--hours", "0.02", "--jobs", "1")

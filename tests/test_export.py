@@ -23,6 +23,8 @@ from fithubert_upstream.model import FitHubert
 
 from .tiny import STUDENT, TWO_LAYER
 
+pytestmark = pytest.mark.slow  # an ONNX file takes seconds to make
+
 FEW_CONVS = {"conv_layers": "[(16, 10, 5), (16, 8, 8), (24, 8, 8)]"}  # a trace takes half the time
 STUDENTS = {
     "a head for each layer": STUDENT | FEW_CONVS,

@@ -96,6 +96,7 @@ def same_weights(one: dict, other: dict, *names: str) -> bool:
 # runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ALL)
 def test_train_resume_and_evaluate(ready, key):
     task = TASKS[key]
@@ -114,6 +115,7 @@ def test_train_resume_and_evaluate(ready, key):
     assert result == task.result(main(["-m", "evaluate", "-e", "exp", "-t", task.split]))  # the last states
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_unbroken_one(ready):
     """Where a batch is the whole corpus and nothing is random: s3prl resumes weights and optimizer, no random state."""
     whole = f"{CORPUS}.batch_size=6,,config.runner.eval_step=100"
@@ -124,6 +126,7 @@ def test_a_resumed_run_is_the_unbroken_one(ready):
     assert same_weights(states("broken/states-4.ckpt"), states("unbroken/states-4.ckpt"), "Downstream", "Featurizer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "upstream"), [*[(key, "fbank") for key in ALL], ("ks", "student"), ("sv", "student")])
 def test_the_feature_cache_changes_no_bit(ready, key, upstream, capsys):
     name = ("fbank",) if upstream == "fbank" else ("fithubert", "-k", str(ready["student"]))
@@ -162,6 +165,7 @@ def test_fine_tuning_trains_the_student_and_is_not_cached(ready, capsys):
     assert "found -f" in refused(capsys, *instead(flags, "-p", "no"), "--feature-cache", "cache")
 
 
+@pytest.mark.slow
 def test_all_states_of_speaker_verification(ready, capsys):
     main(train("sv", "exp", "config.runner.save_step=1"))
     best = TASKS["sv"].result(main(["-m", "evaluate", "-e", "exp", "--all-states"]))
@@ -186,6 +190,7 @@ def test_inference_of_speech_recognition(ready, capsys):
     assert "no.wav: expected an audio file" in told(capsys, "-m", "inference", "-t", "no.wav", "-e", "exp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["pr", "asr", "sv"])
 def test_a_corpus_that_has_moved(ready, damaged, key, tmp_path, capsys):
     folder = damaged(key)

@@ -143,6 +143,7 @@ def test_register_puts_every_entry_on_s3prls_hub():
     assert set(hubconf.ENTRIES) <= set(hub.options())
 
 
+@pytest.mark.slow
 def test_torch_hub_load_in_a_new_process(tmp_path):
     save_checkpoint(FitHubert(SMALL), tmp_path / "s.safetensors")
     code = f"""

@@ -106,6 +106,7 @@ def test_importing_the_package_is_light():
     assert loaded("import fithubert_upstream", HEAVY) == "[]"
 
 
+@pytest.mark.slow
 def test_the_student_needs_torch_and_no_framework():
     code = "import fithubert_upstream as f; f.FitHubert; f.load_fithubert"
     assert loaded(code, HEAVY - {"torch"}) == "[]"

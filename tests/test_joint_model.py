@@ -187,6 +187,7 @@ def test_bad_waveforms(wav, words):
         make()(wav)
 
 
+@pytest.mark.slow
 def test_a_program_that_uses_it_needs_no_framework(tmp_path):
     save_joint(make(), tmp_path / "joint.safetensors")
     code = (

@@ -192,6 +192,7 @@ def overrides(**values) -> str:
     return ",,".join(f"config.{name.replace('__', '.')}={value!r}" for name, value in values.items())
 
 
+@pytest.mark.slow
 def test_its_run_downstream_trains_phone_recognition(clone, tmp_path):
     save_checkpoint(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
     for split in ("train", "dev"):
@@ -211,6 +212,7 @@ def test_its_run_downstream_trains_phone_recognition(clone, tmp_path):
     assert states["Step"] == 2 and len(states["Featurizer"]["weights"]) == STUDENT["num_layers"]
 
 
+@pytest.mark.slow
 def test_its_run_pretrain_distils_with_the_configs_in_place(clone, tmp_path):
     """By the installed s3prl, which is then not the checkout, and by an edited model config."""
     model, _ = write_configs(tmp_path, make_teacher(tmp_path / "teacher"), make_corpus(tmp_path / "corpus"))
@@ -232,6 +234,7 @@ def test_its_run_pretrain_distils_with_the_configs_in_place(clone, tmp_path):
     assert in_place.read_bytes().endswith(model.read_bytes())
 
 
+@pytest.mark.slow
 def test_its_hub_has_the_upstream_without_a_script(clone, tmp_path):
     save_checkpoint(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
     code = (
@@ -244,6 +247,7 @@ def test_its_hub_has_the_upstream_without_a_script(clone, tmp_path):
     assert lines == [f"{clone / '__init__.py'} 1", str(STUDENT["num_layers"])]
 
 
+@pytest.mark.slow
 def test_its_scripts_get_the_repairs_of_their_task(clone):
     code = (
         "import sys\n"

@@ -89,6 +89,7 @@ def make_test_clean(folder, files: int, real: dict[int, int], rate: int = 16000)
             path.touch()
 
 
+@pytest.mark.slow
 def test_superb_takes_every_82nd_utterance(tmp_path):
     expected = {82 * i: 16000 + 640 * ((7 * i) % 32) for i in range(32)}
     make_test_clean(tmp_path, 2620, expected)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import yaml
 
@@ -14,6 +15,7 @@ from fithubert_upstream.downstream.joint_ks_sv.corpora import read_speakers
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "more_speakers.py"
 
 
+@pytest.mark.slow
 def test_more_speakers(tmp_path):
     rng = np.random.default_rng(0)
     for speaker in range(150):

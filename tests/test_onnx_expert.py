@@ -25,6 +25,8 @@ from fithubert_upstream.onnx_expert import OnnxExpert
 from .conftest import REPO
 from .test_export import make_student, trace_once, upstream_of
 
+pytestmark = pytest.mark.slow  # an ONNX file takes seconds to make
+
 KIND = "a head for each layer"
 KEYS = ["last_hidden_state", "hidden_states", "projected_states"]
 

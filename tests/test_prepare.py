@@ -166,6 +166,7 @@ def test_check_prepared(corpus, tmp_path):
     assert "char.dict: expected a dictionary of characters, found no such file" in problem()
 
 
+@pytest.mark.slow
 def test_on_real_speech(real_data, tmp_path):
     output = prepare_librispeech(real_data / "LibriSpeech-excerpt", tmp_path, progress=False)
     rows = (output / "mini-dev.csv").read_text().splitlines()

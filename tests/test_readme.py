@@ -40,6 +40,7 @@ def test_make_targets_are_there():
     assert "make test" in (REPO / ".ci" / "run").read_text()
 
 
+@pytest.mark.slow
 def test_python_block_runs_as_written(tmp_path):
     code, _, _ = [block for kind, block in BLOCKS if kind == "python"]
     code = code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},")

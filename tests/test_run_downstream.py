@@ -47,6 +47,7 @@ SMALL = ",,".join(
 TRAIN = ["-m", "train", "-u", "fbank", "-d", "ctc", "-c", "mini/pr.yaml", "--skip-oov", "-o", SMALL]
 
 
+@pytest.mark.slow
 def test_train_resume_and_evaluate(corpus, tmp_path, monkeypatch):
     argv = [*TRAIN, "-p", "exp", "-a"]
     assert main(argv)["ctc-libriphone/dev-per"] > 0

@@ -56,6 +56,7 @@ def test_leaves_states_losses_and_a_student(unbroken):
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), states.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["-a", "-e"])
 def test_resuming_makes_the_very_steps_that_were_missed(world, unbroken, flag, tmp_path):
     """Dropout on, random crops, an epoch's end in between: the losses agree to the last digit."""
@@ -86,6 +87,7 @@ def test_the_precision_is_the_runners_or_auto():
         settle_precision(config)
 
 
+@pytest.mark.slow
 def test_accumulation_resumes_too(world, tmp_path):
     model, runner = write_configs(
         tmp_path, world / "teacher", world / "corpus", gradient_accumulate_steps=3, total_steps=4, save_step=2
@@ -117,6 +119,7 @@ def test_a_student_of_kerpiccis_kind(world, tmp_path):
     torch.testing.assert_close(features["last_hidden_state"], features["projected_states"][-1])
 
 
+@pytest.mark.slow
 def test_student_works_in_a_new_process_through_torch_hub(unbroken, tmp_path):
     code = f"""
 import torch

@@ -25,6 +25,7 @@ def run_fresh(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_hub_imports_in_a_fresh_process_without_network():
     out = run_fresh(
         "import socket\n"

@@ -23,6 +23,7 @@ def run_fresh(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_torchaudio_imports_when_its_extension_refuses():
     """Whatever the machine's own extension does: here loading it raises, and so does its CUDA check."""
     for failure in ("OSError('no libc10_cuda.so')", "RuntimeError('different CUDA versions')"):

@@ -101,6 +101,7 @@ def unbroken(world):
     return world / "unbroken"
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(unbroken):
     names = {path.name for path in unbroken.iterdir()}
     files = {"config.yaml", "last.ckpt", "best.safetensors", "student.safetensors", "losses.csv", "losses.png"}
@@ -119,6 +120,7 @@ def test_what_a_run_leaves(unbroken):
     assert torch.equal(last, weights(unbroken))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_same_command_goes_on(world, unbroken, tmp_path, monkeypatch, capsys, number):
     """Dropout on, several epochs: what follows is the unbroken run to the last digit."""
@@ -305,6 +307,7 @@ def test_a_loss_that_is_no_number_stops_the_run(world, tmp_path, capsys):
     assert state["step"] == 1 and all(p.isfinite().all() for p in state["FitHubert"].values())
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_run(world, tmp_path, capsys):
     folder = tmp_path / "run"
     main(flags(world, folder, steps=3))

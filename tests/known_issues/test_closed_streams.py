@@ -22,6 +22,7 @@ def shell(line: str) -> subprocess.CompletedProcess:
     return subprocess.run(["bash", "-c", line.format(command)], **SHELL)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone():
     for job in ("--help", "convert --help", "downstream --help"):
         done = shell(f"{{}} {job} 2> >(cat >&2) | true; echo ${{{{PIPESTATUS[0]}}}}")

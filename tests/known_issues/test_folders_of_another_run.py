@@ -122,6 +122,7 @@ def test_distillation_broken_off_before_it_saved(world, tmp_path):
         check_same_run(tmp_path, other)
 
 
+@pytest.mark.slow
 def test_distillation_of_fewer_steps(world, tmp_path, capsys):
     words = ["-g", str(world / "model.yaml"), "-c", str(world / "recipe.yaml"), "-p", str(tmp_path), "trainer.keep=2"]
     distill(words)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CHILD = """
 import torch
 from fithubert_upstream.train_log import peak_memory
@@ -17,6 +19,7 @@ subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_is_not_the_parents():
     done = subprocess.run([sys.executable, "-c", PARENT, CHILD], check=True, capture_output=True, text=True)
     assert 0.05 < float(done.stdout) < 0.9

@@ -71,6 +71,7 @@ def test_keywords_of_a_few_samples(key, tmp_path, monkeypatch):
     assert main(["-m", "evaluate", "-e", "run"])["speech_commands/test-loss"] < 100  # NaN is not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ctc", "asr"])
 @pytest.mark.parametrize("key", KEYS)
 def test_phones_and_words_of_short_utterances(task, key, tmp_path, monkeypatch):

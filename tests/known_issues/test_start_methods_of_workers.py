@@ -79,6 +79,7 @@ def test_a_forked_worker_is_as_ever(script, start_by):
     assert worker.exitcode == 0
 
 
+@pytest.mark.slow
 def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
     s3prl_compat.apply()
     from s3prl.downstream.asr.dictionary import Dictionary

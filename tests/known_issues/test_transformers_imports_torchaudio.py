@@ -4,9 +4,12 @@ a teacher could be loaded only after something else had mended torchaudio."""
 import subprocess
 import sys
 
+import pytest
+
 from ..tiny import make_teacher
 
 
+@pytest.mark.slow
 def test_a_teacher_loads_first_thing_in_a_process(tmp_path):
     make_teacher(tmp_path / "t")
     code = (

@@ -137,6 +137,7 @@ def test_one_task_alone(world, tmp_path, task, absent):
     assert "Upstream" not in content  # frozen
 
 
+@pytest.mark.slow
 def test_it_learns_what_can_be_learned(world, tmp_path):
     """Words are tones here, and a random encoder learns to tell them."""
     steps = "config.runner.total_steps=100,,config.runner.eval_step=50,,config.runner.save_step=50"
@@ -147,6 +148,7 @@ def test_it_learns_what_can_be_learned(world, tmp_path):
     assert scores["joint_ks_sv/test-acc"] > 0.4, (scalars, scores)
 
 
+@pytest.mark.slow
 def test_two_processes(world, tmp_path):
     """s3prl's own DDP over gloo: both tasks in turn, the same task in both processes."""
     script = tmp_path / "two.py"
