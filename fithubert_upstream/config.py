@@ -120,7 +120,9 @@ class TeacherConfig:
     `s3prl`: a name on `s3prl.hub` such as hubert_base; `ckpt`: the file that its *_local entries want;
     `torchaudio`: HUBERT_BASE, WAV2VEC2_BASE, WAVLM_BASE or WAVLM_BASE_PLUS; `ckpt`: its .pth, else downloaded;
     `fairseq`: a .pt of fairseq (in `model` or `ckpt`), which fairseq is not needed for;
-    `fithubert`: a .safetensors of ours without time reduction, or the name of an embedded one.
+    `fithubert`: a .safetensors of ours without time reduction, or the name of an embedded one;
+    `whisper`: a transformers folder, a hub id such as openai/whisper-base, or a CTranslate2 model.bin (its parts with
+    commas between).
     """
 
     source: str = "transformers"
@@ -128,7 +130,7 @@ class TeacherConfig:
     ckpt: str | None = None
 
     def __post_init__(self) -> None:
-        sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert")
+        sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert", "whisper")
         _expect(self.source in sources, f"teacher.source one of {', '.join(sources)}", self.source)
         if self.source in ("transformers", "fithubert"):  # which would not read it
             _expect(self.ckpt is None, f"the path in teacher.model, for source {self.source}", f"ckpt {self.ckpt}")

@@ -20,11 +20,15 @@ from . import teacher_weights
 from .checkpoint import load_fithubert
 from .config import TeacherConfig
 from .errors import FitHubertError, from_extra
-from .lengths import SAMPLE_RATE, valid_mask
+from .lengths import FRAME_RATE, SAMPLE_RATE, valid_mask
 from .model import FitHubert
+from .whisper import SHIFT
+from .whisper_weights import load_whisper
 
-# What the student's own frame count is made to match: HuBERT's convolutions.
+# What the student's own frame count is made to match: HuBERT's convolutions, the first frame of which sees 400 samples.
 TEACHER_FRAMES_IN_A_SECOND = 49
+FIRST_FRAME = 400
+WHISPER_CONTEXT = 10 * SAMPLE_RATE
 
 TRANSFORMERS_TYPES = ("hubert", "wav2vec2", "wavlm")
 TORCHAUDIO_BUNDLES = ("HUBERT_BASE", "WAV2VEC2_BASE", "WAVLM_BASE", "WAVLM_BASE_PLUS")
@@ -169,6 +173,28 @@ class S3prlTeacher(Teacher):
         return list(states[1:])
 
 
+class WhisperTeacher(Teacher):
+    """Whisper's encoder, on frames that are aligned with HuBERT's.
+
+    Target l is layer l's output with each frame normalised to zero mean and unit variance: unnormalised, a few
+    dimensions of the residual stream are a hundred times larger than the others. Whisper was trained on windows of
+    30 s, and what follows an utterance has a say in its layers; with silence up to 10 s they are close to those of a
+    whole window (docs/distillation.md).
+    """
+
+    def __init__(self, model: str):
+        super().__init__()
+        self.model = load_whisper(model)
+        self._freeze(model)
+
+    def layers(self, waveforms: Tensor, depth: int | None) -> list[Tensor]:
+        frames = (waveforms.size(1) - FIRST_FRAME) // FRAME_RATE + 1
+        size = max(frames * FRAME_RATE, WHISPER_CONTEXT)
+        waveforms = nn.functional.pad(waveforms, (0, max(0, size + SHIFT - waveforms.size(1))))
+        layers = self.model(waveforms[:, SHIFT : SHIFT + size], depth)[1:]
+        return [nn.functional.layer_norm(layer[:, :frames], layer.shape[-1:]) for layer in layers]
+
+
 def load_teacher(config: TeacherConfig) -> Teacher:
     """The teacher a config names, frozen, in eval mode, in float32 on the CPU.
 
@@ -188,6 +214,8 @@ def load_teacher(config: TeacherConfig) -> Teacher:
             return HubertTeacher(path, teacher_weights.from_file(path))
         case "fithubert":
             return _from_fithubert(config.model)
+        case "whisper":
+            return WhisperTeacher(config.model)
     raise AssertionError(config.source)  # TeacherConfig lets no other through
 
 
