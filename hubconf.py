@@ -11,4 +11,5 @@ from fithubert_upstream.hubconf import (  # noqa: E402, F401
     fithubert_url,
     fitw2v2_960h,
     hubert_mini,
+    whisper_local,
 )

@@ -21,6 +21,7 @@ from .torch_files import read_torch
 
 TASK = "joint_ks_sv"
 BEST = "dev-best.ckpt"
+STUDENTS = tuple(name for name in ENTRIES if name != "whisper_local")
 
 
 def main(argv: list[str]) -> None:
@@ -132,9 +133,9 @@ def _student(
     states: Mapping[str, Any], args: argparse.Namespace, path: Path, upstream_ckpt: str | Path | None
 ) -> FitHubert:
     """The student that the heads were trained on: fine-tuned inside, else the upstream's own."""
-    if args.upstream not in ENTRIES:
+    if args.upstream not in STUDENTS:
         raise FitHubertError(
-            f"{path}: expected a run on a FitHuBERT upstream ({', '.join(ENTRIES)}), found one on {args.upstream}; "
+            f"{path}: expected a run on a FitHuBERT upstream ({', '.join(STUDENTS)}), found one on {args.upstream}; "
             "others cannot be exported"
         )
     now = argparse.Namespace(**DEFAULTS | vars(args))

@@ -77,6 +77,17 @@ def fitw2v2_960h(refresh=False, **options):
     return _release("fitw2v2_960h", refresh, **options)
 
 
+def whisper_local(ckpt, model_config=None, refresh=False, **options):
+    """A Whisper encoder to compare with: a folder of transformers, a CTranslate2 model.bin or a folder with one."""
+    from .whisper_expert import WhisperExpert
+
+    check_source("whisper_local", ckpt, model_config, refresh)
+    refuse_unknown("whisper_local", options, ())
+    if model_config is not None:
+        raise FitHubertError(f"whisper_local: expected no model_config (-g), found {model_config}; leave it out")
+    return WhisperExpert(ckpt)
+
+
 ENTRIES = {
     entry.__name__: entry
     for entry in (
@@ -88,6 +99,7 @@ ENTRIES = {
         fithubert_960h,
         fithubert_100h,
         fitw2v2_960h,
+        whisper_local,
     )
 }
 
@@ -112,7 +124,7 @@ def check_source(name, ckpt=None, model_config=None, refresh=False):
                 f"{name}: expected no {word}, since the model comes with its own, found {value}; "
                 f"{'give a ckpt (-k) too' if default else 'fithubert_local (-u) takes a file'}"
             )
-    if name in ("fithubert_local", "fithubert_url") and ckpt is None:
+    if name in ("fithubert_local", "fithubert_url", "whisper_local") and ckpt is None:
         raise FitHubertError(f"{name}: expected a ckpt (-k), found none; fithubert_mini (-u) needs none")
     downloads = default or name in (*RELEASES, "fithubert_url") or (name == "fithubert" and is_url(ckpt))
     if refresh and not downloads:

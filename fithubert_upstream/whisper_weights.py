@@ -36,7 +36,8 @@ def load_whisper(model: str | Path) -> WhisperEncoder:
     Parameters
     ----------
     model : a folder of transformers (`config.json` and `.safetensors`), a hub id such as `openai/whisper-base`, a
-        CTranslate2 `model.bin` (faster-whisper's format), a folder with one, or the parts of one, joined by commas.
+        CTranslate2 `model.bin` (faster-whisper's format), a folder with one or its parts (`model.bin.part1`, ...), or
+        those parts with commas between.
 
     Raises
     ------
@@ -44,8 +45,8 @@ def load_whisper(model: str | Path) -> WhisperEncoder:
         It is not there, damaged, or of another model or version.
     """
     paths = [Path(part) for part in str(model).split(",")]
-    if len(paths) == 1 and paths[0].is_dir() and (paths[0] / "model.bin").is_file():
-        paths = [paths[0] / "model.bin"]
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = sorted(paths[0].glob("model.bin*")) or paths
     missing = [path for path in paths if not path.exists()]
     if not missing and all(path.is_file() for path in paths):
         return _from_ctranslate2(paths)

@@ -10,6 +10,7 @@ import torch
 from fithubert_upstream import torchaudio_compat
 from fithubert_upstream.config import TeacherConfig
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.hubconf import whisper_local
 from fithubert_upstream.teacher import load_teacher
 from fithubert_upstream.whisper import LONGEST, MELS, log_mels
 from fithubert_upstream.whisper_expert import WhisperExpert
@@ -109,7 +110,7 @@ def test_every_container_gives_the_same_weights(folder, binary, tmp_path):
     parts = [tmp_path / "model.bin.part1", tmp_path / "model.bin.part2"]
     for path, part in zip(parts, (content[:5000], content[5000:]), strict=True):
         path.write_bytes(part)
-    for model in (binary, binary.parent, ",".join(map(str, parts))):
+    for model in (binary, binary.parent, tmp_path, ",".join(map(str, parts))):
         encoder = load_whisper(model)
         assert encoder.config.num_heads == 2
         assert all(torch.equal(weight, expected[name]) for name, weight in encoder.state_dict().items())
@@ -206,3 +207,17 @@ def test_other_folders_are_refused(folder, tmp_path):
         load_whisper("no/such-model")
     with pytest.raises(FitHubertError, match="expected the parts of a model.bin, found no file"):
         load_whisper(f"{folder}/a,{folder}/b")
+
+
+def test_the_entry(binary):
+    upstream = whisper_local(str(binary))
+    assert isinstance(upstream, WhisperExpert) and whisper_local(str(binary.parent), None, False).model
+    for options, said in (
+        ({"model_config": "x.yaml"}, "whisper_local: expected no model_config"),
+        ({"precision": "bf16"}, "precision"),
+        ({"refresh": True}, "expected no refresh"),
+    ):
+        with pytest.raises(FitHubertError, match=said):
+            whisper_local(str(binary), **options)
+    with pytest.raises(FitHubertError, match="expected a ckpt"):
+        whisper_local(None)
