@@ -27,6 +27,7 @@ from ..small_corpora import noise
 from ..tiny import make_corpus, make_teacher, write_configs
 
 FBANK = [Upstream("fbank", "fbank")]
+ADAM = {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1.0e-3}
 SETTINGS = Settings(overrides=(("ks", "downstream_expert.datarc.batch_size", 2),))
 
 
@@ -141,7 +142,7 @@ def test_a_corpus_that_changes_meanwhile(runner, corpora, monkeypatch):
 def test_joint_report(runner, corpora, kind):
     steps = {"total_steps": 4, "log_step": 2, "eval_step": 2, "save_step": 2}
     block = small_corpora.joint_block(corpora / "words")
-    Path("joint.yaml").write_text(yaml.safe_dump({"runner": steps, "optimizer": {}, "downstream_expert": block}))
+    Path("joint.yaml").write_text(yaml.safe_dump({"runner": steps, "optimizer": ADAM, "downstream_expert": block}))
     plan = joint_report.Plan(config="joint.yaml", seeds=(1,), modes=("frozen",), tasks=(kind,))
     joint_report.run(FBANK, plan, "out")
     joint_report.run(FBANK, plan, "out")
@@ -270,7 +271,7 @@ def test_modes_of_a_joint_report_on_corpora_of_their_own(runner, corpora):
     """`--override fine-tuned:...root=` names another corpus: each mode is compared with its own."""
     steps = {"total_steps": 4, "log_step": 2, "eval_step": 2, "save_step": 2}
     block = small_corpora.joint_block(corpora / "words")
-    Path("joint.yaml").write_text(yaml.safe_dump({"runner": steps, "optimizer": {}, "downstream_expert": block}))
+    Path("joint.yaml").write_text(yaml.safe_dump({"runner": steps, "optimizer": ADAM, "downstream_expert": block}))
     shutil.copytree(corpora / "words", corpora / "other")
     overrides = (("fine-tuned", "downstream_expert.ks.root", str(corpora / "other")),)
     plan = joint_report.Plan(config="joint.yaml", seeds=(1,), tasks=("ks",), overrides=overrides)
