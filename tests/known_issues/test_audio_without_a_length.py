@@ -1,5 +1,5 @@
-"""Audio whose header knows no length, or promises more than the file has: a FLAC written to a pipe and then cut short or
-damaged was read up to the damage, without a word, and so were cut Ogg, MP3, RF64 and NIST files; a WAV that was never
+"""Audio whose header knows no length, or promises more than the file has: a FLAC written to a pipe, then cut short or
+damaged, was read up to the damage, without a word, and so were cut Ogg, MP3, RF64 and NIST files; a WAV that was never
 closed counted as empty; pieces of such files, lhotse's cuts of them and names that are no text ended in a traceback."""
 
 import json
