@@ -12,9 +12,11 @@ from pathlib import Path
 import soundfile
 import yaml
 
+from fithubert_upstream.audio import load_waveform
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.lengths import SAMPLE_RATE
+from fithubert_upstream.walk import find_audio, folders_in
 
 TEST, DEV = 30, 20
 TRAIN = (20, 100)
@@ -22,17 +24,15 @@ TRAIN = (20, 100)
 
 def main(root: Path, output: Path) -> None:
     """Write the clips, one second each, what is left over at an utterance's end dropped, and the configs."""
-    speakers = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    speakers = [folder.name for folder in folders_in(root)]
     if len(speakers) < TEST + DEV + max(TRAIN):
         needed = TEST + DEV + max(TRAIN)
         raise FitHubertError(f"{root}: expected {needed} folders of speakers, found {len(speakers)}; give more")
     for speaker in speakers:
         (output / speaker).mkdir(parents=True)
         pieces = 0
-        for path in sorted((root / speaker).rglob("*.flac")):
-            samples, rate = soundfile.read(path)
-            if rate != SAMPLE_RATE:
-                raise FitHubertError(f"{path}: expected {SAMPLE_RATE} Hz, found {rate}; resample it")
+        for path in find_audio(root / speaker):
+            samples = load_waveform(path).numpy()
             for start in range(0, len(samples) - SAMPLE_RATE + 1, SAMPLE_RATE):
                 clip = output / speaker / f"piece{pieces}-01.flac"
                 soundfile.write(clip, samples[start : start + SAMPLE_RATE], SAMPLE_RATE)

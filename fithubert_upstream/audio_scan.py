@@ -26,7 +26,7 @@ SAMPLE_RATE = 16_000  # also in lengths.py, which imports torch
 FEW_FILES = 64  # done before a pool has started
 CHUNK = 16  # files that a process takes at a time
 # Raised whenever a measure gives other numbers for the same file, so that older ones are not taken for them.
-MEASURES_VERSION = 1
+MEASURES_VERSION = 2
 
 Measure = Callable[[Path], int]
 

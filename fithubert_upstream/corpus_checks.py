@@ -15,7 +15,18 @@ from pathlib import Path
 from .audio_scan import SAMPLE_RATE, count_milliseconds, scan
 from .errors import FitHubertError
 from .librispeech import Utterance, read_splits
-from .walk import AUDIO, audio_in, files_in, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
+from .walk import (
+    AUDIO,
+    audio_in,
+    files_in,
+    folders_in,
+    is_audio,
+    misplaced_problems,
+    name_problems,
+    other_audio_problems,
+    printable,
+    walk,
+)
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 TEST_CLASSES = (*COMMANDS, "_unknown_", "_silence_")
@@ -44,6 +55,9 @@ class Report:
     corpus: str
     counts: dict[str, int | float]
     problems: list[str]
+
+    def __post_init__(self) -> None:
+        self.problems = [printable(problem) for problem in self.problems]
 
 
 def require(report: Report) -> None:
@@ -151,6 +165,7 @@ def _class_folders(root: Path, problems: list[str]) -> dict[str, list[Path]]:
     if not root.is_dir():
         problems.append(f"{root}: expected a folder of Speech Commands, found no such folder")
         return {}
+    problems += misplaced_problems(root, "clips in folders of their words")
     clips: dict[str, list[Path]] = {}
     for folder in folders_in(root):
         inside = files_in(folder)

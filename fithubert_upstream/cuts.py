@@ -26,19 +26,20 @@ from .decode import header
 from .errors import FitHubertError, from_extra
 from .files import atomic_path, cache_folder, stamp
 from .lengths import SAMPLE_RATE
+from .lhotse_audio import own_decoder, recording
 from .walk import find_audio, is_other_audio, other_audio_problems, walk
 
 with from_extra("distill", "distillation"):
-    from lhotse import MonoCut, MultiCut, Recording
-    from lhotse.audio import audio_backend
+    from lhotse import MonoCut, MultiCut
     from lhotse.cut import Cut, MixedCut
     from lhotse.serialization import deserialize_item
 
 logger = logging.getLogger(__name__)
 
 Index = dict[str, np.ndarray]
-INDEX_VERSION = 1  # raised whenever an index is made in another way
+INDEX_VERSION = 2  # raised whenever an index is made in another way
 THREADS = 16  # that read headers: it is mostly waiting for the disk
+LONGEST = (1 << 31) / 48_000  # seconds; longer ones were read from a header without a length
 CHUNK = 64  # files that a thread takes at a time
 
 
@@ -128,8 +129,7 @@ class AudioFolder:
         return str(self.folder / os.fsdecode(self.paths[index]))
 
     def cut(self, index: int) -> Cut:
-        with audio_backend("LibsndfileBackend"):
-            return Recording.from_file(self.name(index)).to_cut()
+        return recording(self.name(index)).to_cut()
 
     def load(self, index: int) -> Tensor:
         return _not_silent(load_any_waveform(self.name(index)))
@@ -166,9 +166,9 @@ def load_cut(cut: Cut) -> Tensor:
     Raises
     ------
     FitHubertError
-        All its samples are zero, or one is NaN or infinite; or its manifest would run a command to read it.
+        As `decode.read_audio`; or all its samples are zero, or its manifest would run a command to read it.
     Exception
-        Whatever lhotse and libsndfile raise for what cannot be decoded, or is shorter than the manifest says.
+        Whatever lhotse raises for what is shorter than the manifest says.
     """
     parts = [track.cut for track in cut.tracks] if isinstance(cut, MixedCut) else [cut]
     recordings = [part.recording for part in parts if isinstance(part, MonoCut | MultiCut) and part.has_recording]
@@ -176,7 +176,7 @@ def load_cut(cut: Cut) -> Tensor:
         raise FitHubertError("expected a cut with a recording, found none")
     if any(source.type == "command" for recording in recordings for source in recording.sources):
         raise FitHubertError("expected recordings in files, found a shell command, which is not run")
-    with audio_backend("LibsndfileBackend"):
+    with own_decoder():
         samples = cut.load_audio()
     samples = samples.mean(axis=0)  # (C, T) -> (T,)
     if cut.sampling_rate != SAMPLE_RATE:
@@ -201,7 +201,10 @@ def cut_seconds(lines: Iterable[bytes], where: str | Path) -> list[float]:
             if not data["type"].endswith("Cut"):
                 raise ValueError(f"a {data['type']}")
             # Only a MixedCut has no duration of its own.
-            seconds.append(data["duration"] if "duration" in data else deserialize_item(data).duration)
+            duration = data["duration"] if "duration" in data else deserialize_item(data).duration
+            if not 0 < duration < LONGEST:
+                raise ValueError(f"a duration of {duration} s; write the manifest anew")
+            seconds.append(duration)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
         raise FitHubertError(f"{where}: expected a lhotse cut in line {len(seconds) + 1}, found: {error!r}") from error
     return seconds

@@ -9,8 +9,11 @@ class FitHubertError(ValueError):
     """A mistake in the input, told in one line: what was expected, what was found, what to do.
 
     The command line prints the message without a traceback and exits with 2. Anything else that
-    is raised is a bug of ours and keeps its traceback.
+    is raised is a bug of ours and keeps its traceback. Bytes of file names that are no text are escaped.
     """
+
+    def __str__(self) -> str:
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
 
 
 class MissingPackage(FitHubertError, ImportError):

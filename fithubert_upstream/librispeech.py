@@ -7,7 +7,18 @@ from typing import NamedTuple
 
 from .audio_scan import count_samples_16k, scan
 from .errors import FitHubertError
-from .walk import AUDIO, audio_in, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
+from .walk import (
+    AUDIO,
+    audio_in,
+    folders_in,
+    is_audio,
+    is_other_audio,
+    misplaced_problems,
+    name_problems,
+    other_audio_problems,
+    printable,
+    walk,
+)
 
 TRANSCRIPT = ".trans.txt"
 
@@ -144,7 +155,11 @@ def read_splits(
     """
     problems: list[str] = []
     try:
-        splits = find_splits(root) if splits is None else list(dict.fromkeys(splits))
+        if splits is None:
+            splits = find_splits(root)
+            problems += _left_out(Path(root), splits)
+        else:
+            splits = list(dict.fromkeys(splits))
     except FitHubertError as error:
         return {}, [str(error)]
     utterances = {}
@@ -166,6 +181,20 @@ def read_splits(
         if not words:
             problems.append(f"{folder}: expected speaker/chapter/*{TRANSCRIPT} with audio beside, found no utterance")
     return utterances, problems
+
+
+def _left_out(root: Path, splits: list[str]) -> list[str]:
+    """A line for each folder of a corpus that holds audio but no transcripts, and for audio in none."""
+    problems = misplaced_problems(root, "audio in split/speaker/chapter")
+    for folder in folders_in(root):
+        if folder.name in splits:
+            continue
+        inside = (file for _, files in walk(folder) for file in files)
+        if any(is_audio(file) or is_other_audio(file) for file in inside):
+            problems.append(
+                f"{folder}: expected speaker/chapter/*{TRANSCRIPT} with its audio, found none; add them or move it"
+            )
+    return problems
 
 
 def _read_folders(split: Path, problems: list[str]) -> dict[Path, list[str]]:
@@ -198,6 +227,12 @@ def _read_folders(split: Path, problems: list[str]) -> dict[Path, list[str]]:
         expected = f"expected a line for it in {transcript_name(folder)}, found none; add it or remove the file"
         problems += [f"{printable(file)}: {expected}" for file in audio if file.stem not in named]
     return words_of
+
+
+def utterance_name(audio: Path) -> str:
+    """`SPEAKER-CHAPTER-NUMBER`, by which no two utterances are called alike, even if their files are."""
+    chapter = f"{audio.parent.parent.name}-{audio.parent.name}-"
+    return audio.stem if audio.stem.startswith(chapter) else chapter + audio.stem
 
 
 def transcript_name(chapter: Path) -> str:

@@ -1,17 +1,24 @@
 """s3prl's datasets for any corpus in their layout: names may hold dots, suffixes stand in capitals, folders be links.
 
+Each utterance keeps its own name in the files of results.
+
 Each reads the very files that `fithubert check` counts. The classes are at the top of a module, so that workers of a
 data loader find them however they are started.
 """
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from .audio import load_waveform
 from .corpus_checks import BACKGROUND, speech_commands_clips, speech_commands_part
+from .decode import read_audio
 from .downstream.voxceleb1 import trimmed_lengths
-from .librispeech import read_transcript, transcript_name
+from .librispeech import read_transcript, transcript_name, utterance_name
 from .s3prl_compat import apply, replaced
 from .walk import audio_in, find_audio, folders_in
 
@@ -25,7 +32,7 @@ from s3prl.downstream.speech_commands.dataset import (  # noqa: E402
 )
 from s3prl.downstream.sv_voxceleb1.dataset import SpeakerVerifi_train  # noqa: E402
 
-TASKS = ("asr", "speech_commands", "sv_voxceleb1")
+TASKS = ("asr", "ctc", "speech_commands", "sv_voxceleb1")
 
 
 @contextlib.contextmanager
@@ -36,6 +43,10 @@ def own_datasets(downstream: str) -> Iterator[None]:
             from s3prl.downstream.asr import expert
 
             stack.enter_context(replaced(expert, "SequenceDataset", Utterances))
+        elif downstream == "ctc":
+            from s3prl.downstream.ctc import data
+
+            stack.enter_context(replaced(data, "collect_audio_batch", collect_utterances))
         elif downstream == "speech_commands":
             from s3prl.downstream.speech_commands import expert
 
@@ -46,6 +57,7 @@ def own_datasets(downstream: str) -> Iterator[None]:
             from s3prl.downstream.sv_voxceleb1 import expert
 
             stack.enter_context(replaced(expert, "SpeakerVerifi_train", SpeakerClips))
+            stack.enter_context(named_trials(expert.DownstreamExpert))
         yield
 
 
@@ -65,6 +77,13 @@ class Utterances(SequenceDataset):
     def _parse_x_name(self, x: str) -> str:
         return x
 
+    def _load_wav(self, wav_path: str) -> torch.Tensor:
+        return load_waveform(Path(self.libri_root, wav_path))
+
+    def __getitem__(self, index: int) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
+        waveforms, labels, _ = super().__getitem__(index)
+        return waveforms, labels, [utterance_name(Path(self.libri_root, name)) for name in self.X[index]]
+
     def _load_transcript(self, x_list: list[str]) -> dict[str, str]:
         root, transcripts = Path(self.libri_root), {}
         for chapter in sorted({Path(root, name).parent for name in x_list}):
@@ -73,6 +92,26 @@ class Utterances(SequenceDataset):
                     name = line.audio.relative_to(root).as_posix()
                     transcripts[name] = " ".join("|".join(line.words)) + " |"
         return transcripts
+
+
+def collect_utterances(
+    batch: Sequence, split: str, half_batch_size_wav_len: int = 300_000
+) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
+    """A batch of phone recognition: waveforms, longest first, their tokens and their names.
+
+    s3prl's own cuts names at their first dot. As there, a batch to train on whose first utterance is longer than
+    `half_batch_size_wav_len` samples is cut in half.
+    """
+    items = batch if isinstance(batch[0], tuple) else batch[0]  # with buckets, an item is a list of utterances
+    if split == "train" and len(items) > 1 and len(_samples(items[0][0])) > half_batch_size_wav_len:
+        items = items[: len(items) // 2]
+    read = sorted(((_samples(file), tokens, file) for file, tokens in items), key=lambda one: len(one[0]), reverse=True)
+    waveforms = [samples for samples, _, _ in read]
+    return waveforms, [np.array(tokens) for _, tokens, _ in read], [utterance_name(Path(file)) for _, _, file in read]
+
+
+def _samples(file: str | Path) -> np.ndarray:
+    return read_audio(file).samples.T.reshape(-1)
 
 
 def split_clips(root: str | Path) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
@@ -117,3 +156,31 @@ class SpeakerClips(SpeakerVerifi_train):
         self.dataset = [path for path, n in zip(paths, lengths, strict=True) if n > vad_config["min_sec"]]
         self.all_speakers = sorted(folder.name for root in file_path for folder in folders_in(root))
         self.speaker_num = len(self.all_speakers)
+
+
+@contextlib.contextmanager
+def named_trials(expert: type) -> Iterator[None]:
+    """Let speaker verification write its scores under the utterances' names and the trials' labels, in the block.
+
+    s3prl's own cuts names at their first dot, and writes no labels.
+    """
+
+    def log_records(self, mode, records, *args, **kwargs):
+        saved = as_in_s3prl(self, mode, records, *args, **kwargs)
+        if mode != "train":
+            trials = self.test_dataset.pair_table
+            pairs = [f"{_clip_name(one)}_{_clip_name(other)}" for _, one, other in trials]
+            labels = [label for label, _, _ in trials]
+            for name, values in (("predict", records["scores"]), ("truth", labels)):
+                lines = (f"{pair} {value}\n" for pair, value in zip(pairs, values, strict=True))
+                Path(self.expdir, f"{mode}_{name}.txt").write_text("".join(lines), encoding="utf-8")
+        return saved
+
+    as_in_s3prl = expert.log_records
+    with replaced(expert, "log_records", log_records):
+        yield
+
+
+def _clip_name(path: str) -> str:
+    """`SPEAKER-SESSION-NUMBER`"""
+    return "-".join((*Path(path).parts[-3:-1], Path(path).stem))

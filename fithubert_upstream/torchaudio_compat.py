@@ -10,11 +10,12 @@ import os
 import sys
 import types
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import torch
 
-from .decode import UNKNOWN_SAMPLES, header, read_audio
+from .decode import Source, opened, read_audio
 from .sox_effects import apply_effects_file, apply_effects_tensor
 
 
@@ -89,21 +90,15 @@ def load_audio(
 
     Returns ((channels, time), or (time, channels) without channels_first; the rate in Hz). Samples
     are float32 in [-1, 1]; with normalize=False those of 16 and 32 bit PCM keep their integers.
+    Raises FitHubertError as `decode.read_audio`.
     """
-    import soundfile
-
-    uri = _soundfile_uri(uri)
-    if isinstance(uri, str) and normalize and not frame_offset and num_frames == -1:  # a whole file: errors name it
-        audio = read_audio(uri)
-        waveform = torch.from_numpy(audio.samples)  # (time, channels)
-        return (waveform.t().contiguous() if channels_first else waveform), audio.rate
-    with soundfile.SoundFile(uri) as file:
-        dtype = "float32" if normalize else {"PCM_16": "int16", "PCM_32": "int32"}.get(file.subtype, "float32")
-        file.seek(min(frame_offset, file.frames))
-        samples = file.read(num_frames, dtype=dtype, always_2d=True)  # (time, channels)
-        rate = file.samplerate
-    waveform = torch.from_numpy(samples)
-    return (waveform.t().contiguous() if channels_first else waveform), rate
+    source, dtype = _source(uri), "float32"
+    if not normalize:
+        with opened(source) as file:
+            dtype = {"PCM_16": "int16", "PCM_32": "int32"}.get(file.subtype, dtype)
+    audio = read_audio(source, dtype, frame_offset, None if num_frames == -1 else num_frames)
+    waveform = torch.from_numpy(audio.samples)  # (time, channels)
+    return (waveform.t().contiguous() if channels_first else waveform), audio.rate
 
 
 def save_audio(
@@ -125,7 +120,7 @@ def save_audio(
     if samples.ndim == 2 and channels_first:
         samples = samples.t()
     subtype = "FLOAT" if encoding == "PCM_F" else f"PCM_{bits_per_sample}" if bits_per_sample else None
-    uri = _soundfile_uri(uri)
+    uri = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
     soundfile.write(uri, samples.numpy(), sample_rate, subtype=subtype, format=format and format.upper())
 
 
@@ -142,18 +137,14 @@ class AudioInfo:
 
 def audio_info(uri, format: str | None = None, buffer_size: int = 4096, backend: str | None = None) -> AudioInfo:
     """`torchaudio.info` over soundfile; bits_per_sample is 0 where the format has no such number."""
-    import soundfile
-
-    uri = _soundfile_uri(uri)
-    info = soundfile.info(uri)
-    frames = header(uri)[0] if info.frames >= UNKNOWN_SAMPLES and isinstance(uri, str) else info.frames
     bits = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
-    encoding = info.format if info.format in ("FLAC", "MP3") else info.subtype
-    return AudioInfo(info.samplerate, frames, info.channels, bits.get(info.subtype, 0), encoding)
+    with opened(_source(uri)) as file:
+        encoding = file.format if file.format in ("FLAC", "MP3") else file.subtype
+        return AudioInfo(file.samplerate, file.frames, file.channels, bits.get(file.subtype, 0), encoding)
 
 
-def _soundfile_uri(uri):
-    return os.fspath(uri) if isinstance(uri, os.PathLike) else uri
+def _source(uri) -> Source:
+    return BytesIO(uri.read()) if hasattr(uri, "read") else os.fspath(uri)
 
 
 def add_sox_effects() -> None:

@@ -12,9 +12,16 @@ from pathlib import Path
 from .errors import FitHubertError
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
-# Audio that libsndfile does not decode: named, so that nothing is left out in silence.
-OTHER_AUDIO_SUFFIXES = (".m4a", ".aac", ".wma", ".sph", ".amr", ".mp4", ".webm", ".ape", ".wv", ".shn")
-FOREIGN = {"thumbs.db", "desktop.ini", "@eadir", "__macosx", "lost+found", "$recycle.bin", "#recycle", "__pycache__"}
+# Audio of other kinds: named, so that nothing is left out in silence.
+OTHER_AUDIO_SUFFIXES = (
+    *(".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".m4a", ".m4b", ".mka", ".mov"),
+    *(".mp1", ".mp2", ".mp4", ".mpga", ".oga", ".pcm", ".ra", ".raw", ".rf64", ".shn", ".snd", ".sph", ".spx", ".tta"),
+    *(".voc", ".w64", ".wave", ".webm", ".wma", ".wv"),
+)
+FOREIGN = {
+    *("thumbs.db", "desktop.ini", "@eadir", "__macosx", "lost+found", "$recycle.bin", "#recycle", "@recycle"),
+    *("system volume information", "__pycache__"),
+}
 AUDIO = "/".join(AUDIO_SUFFIXES)
 
 
@@ -32,12 +39,12 @@ def is_other_audio(path: Path) -> bool:
 
 
 def folders_in(folder: str | Path) -> list[Path]:
-    """The sub-folders of a folder, sorted. Raises FitHubertError when it cannot be read."""
+    """The sub-folders of a folder, sorted. Raises FitHubertError when it cannot be read, or holds a link to nothing."""
     return _entries(Path(folder))[0]
 
 
 def files_in(folder: str | Path) -> list[Path]:
-    """The files of a folder, sorted; a link to nothing counts, so that it is told. Raises as `folders_in`."""
+    """The files of a folder, sorted; audio that is a link to nothing is one of them. Raises as `folders_in`."""
     return _entries(Path(folder))[1]
 
 
@@ -112,6 +119,15 @@ def other_audio_problems(files: Iterable[Path]) -> list[str]:
     ]
 
 
+def misplaced_problems(folder: Path, expected: str) -> list[str]:
+    """A line for each audio file that lies in a folder itself, which holds folders only."""
+    return [
+        f"{printable(file)}: expected {expected} only, found audio in {printable(folder)} itself; move it"
+        for file in files_in(folder)
+        if is_audio(file) or is_other_audio(file)
+    ]
+
+
 def name_problems(files: Iterable[Path], root: Path) -> list[str]:
     """A line for each name below `root` that s3prl could not write into its text files."""
     problems = []
@@ -127,7 +143,18 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     """(sub-folders, files)"""
     try:
         with os.scandir(folder) as entries:
-            named = sorted((entry.name, entry.is_dir()) for entry in entries if not is_foreign(entry.name))
+            named = sorted((entry.name, _is_folder(entry)) for entry in entries if not is_foreign(entry.name))
     except OSError as error:
         raise FitHubertError(f"{printable(folder)}: expected a folder to read, found: {error.strerror}") from error
     return [folder / name for name, is_dir in named if is_dir], [folder / name for name, is_dir in named if not is_dir]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        if not is_audio(Path(entry.name)):  # it may have been a folder
+            raise FitHubertError(
+                f"{printable(entry.path)}: expected a link to a folder or file, found one to nothing; correct or "
+                "remove it"
+            )
+        return False  # decoding it will tell
+    return entry.is_dir()

@@ -52,6 +52,7 @@ def test_recipe(output, monkeypatch):
     assert student.config == DistillationConfig.from_yaml(find_config("fithubert_mini.yaml")).student
 
 
+@pytest.mark.slow  # of what test_recipe makes
 def test_heard_is_another_recording_of_the_same(output):
     clean = sorted((output / "speech" / "dev").rglob("*.flac"))
     heard = sorted((output / "speech" / "dev-heard").rglob("*.flac"))

@@ -13,6 +13,7 @@ HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "t
 # Started in many processes, or on systems without torch.
 WITHOUT_TORCH = (
     "audio_scan",
+    "containers",
     "corpus_checks",
     "espeak",
     "launcher",
@@ -79,7 +80,9 @@ def test_nothing_imports_the_command_line():
     assert [name for name, imports in GRAPH.items() if "cli" in imports] == ["__main__"]
 
 
-@pytest.mark.parametrize("name", ["errors", "lengths", "folding", "stop_signal", "report", "versions", "workers"])
+@pytest.mark.parametrize(
+    "name", ["containers", "errors", "lengths", "folding", "stop_signal", "report", "versions", "workers"]
+)
 def test_the_lowest_modules_stand_alone(name):
     assert GRAPH[name] == set()
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lhotse import CutSet, Recording
+from lhotse.audio import audio_backend
 
 from fithubert_upstream import batches
 from fithubert_upstream.cuts import load_cut
@@ -34,7 +35,9 @@ def test_utterances_are_those_that_lhotse_reads(shar):
     for index in np.random.default_rng(0).permutation(20).tolist():
         cut = source.cut(index)
         assert cut.id == expected[index].id and abs(source.seconds[index] - cut.duration) < 1e-6
-        assert torch.equal(load_cut(cut), torch.from_numpy(expected[index].load_audio()[0]))
+        with audio_backend("LibsndfileBackend"):
+            samples = expected[index].load_audio()[0]
+        assert torch.equal(load_cut(cut), torch.from_numpy(samples))
         assert len(source.open) <= 2
 
 

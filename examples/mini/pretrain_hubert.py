@@ -16,7 +16,6 @@ from pathlib import Path
 
 import librosa
 import numpy as np
-import soundfile
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import MiniBatchKMeans
@@ -25,11 +24,12 @@ from tqdm import tqdm
 
 from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.config import FitHubertConfig
+from fithubert_upstream.decode import read_audio
 from fithubert_upstream.files import atomic_path
 from fithubert_upstream.lengths import FRAME_RATE, SAMPLE_RATE
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.recordings import random_conditions
-from fithubert_upstream.walk import find_audio
+from fithubert_upstream.walk import find_audio, folders_in
 
 CONFIG = FitHubertConfig(
     conv_layers=((32, 10, 5), (48, 3, 2), (64, 3, 2), (96, 3, 2), (96, 3, 2), (128, 2, 2), (192, 2, 2)),
@@ -82,10 +82,10 @@ def main() -> None:
 
 def read_speakers(folder: Path) -> list[np.ndarray]:
     """All that a speaker says, one utterance after the other: (T,) int16 for each speaker."""
-    speakers = sorted(path for path in folder.iterdir() if path.is_dir())
+    speakers = folders_in(folder)
 
     def read(speaker: Path) -> np.ndarray:
-        return np.concatenate([soundfile.read(path, dtype="int16")[0] for path in find_audio(speaker)])
+        return np.concatenate([read_audio(path, "int16").samples[:, 0] for path in find_audio(speaker)])
 
     with ThreadPoolExecutor(2) as pool:
         return list(tqdm(pool.map(read, speakers), f"Read {folder.name}", len(speakers)))

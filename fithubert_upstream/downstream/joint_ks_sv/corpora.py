@@ -22,7 +22,7 @@ from fithubert_upstream.corpus_checks import (
 )
 from fithubert_upstream.decode import header
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.walk import AUDIO, audio_in, find_audio
+from fithubert_upstream.walk import AUDIO, audio_in, files_in, find_audio, folders_in, other_audio_problems
 
 from .config import JointConfig, KeywordConfig, SpeakerConfig
 
@@ -232,6 +232,10 @@ def _recordings(root: str, speaker: str) -> list[Path]:
         raise FitHubertError(
             f"{folder}: expected a folder of recordings of speaker {speaker}, found none; correct root or speakers"
         )
+    for problem in other_audio_problems(files_in(folder)):
+        raise FitHubertError(problem)
+    for deeper in folders_in(folder):
+        raise FitHubertError(f"{deeper}: expected recordings in {folder} only, found a folder in it; move it")
     files = audio_in(folder)
     if not files:
         raise FitHubertError(f"{folder}: expected {AUDIO} files, found none")
