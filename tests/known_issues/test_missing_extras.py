@@ -17,6 +17,7 @@ from ..conftest import REPO
 # Module of ours -> what it imports at its top, and the extra that brings it.
 TOP = {
     "cuts": ("lhotse", "distill"),
+    "lhotse_audio": ("lhotse", "distill"),
     "shar": ("lhotse", "distill"),
     "train": ("lightning_fabric", "distill"),
     "processes": ("lightning_fabric", "distill"),
@@ -109,6 +110,6 @@ def test_a_base_install(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lacking, codes, _, converted, features = done.stdout.splitlines()
-    assert lacking == "batches benchmark_train cuts data pretrain_expert processes shar train train_config"
+    assert lacking == "batches benchmark_train cuts data lhotse_audio pretrain_expert processes shar train train_config"
     assert codes == "2 2 2 2 2" and converted == "0" and features == "(1, 49, 256) UpstreamExpert"
     assert done.stderr.count("pip install 'fithubert-upstream[") == 5 and "Traceback" not in done.stderr
