@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 Index = dict[str, np.ndarray]
 INDEX_VERSION = 2  # raised whenever an index is made in another way
 THREADS = 16  # that read headers: it is mostly waiting for the disk
-LONGEST = (1 << 31) / 48_000  # seconds; longer ones were read from a header without a length
+LONGEST = (1 << 31) - 2  # samples; more were read from a header without a length
 CHUNK = 64  # files that a thread takes at a time
 
 
@@ -202,7 +202,8 @@ def cut_seconds(lines: Iterable[bytes], where: str | Path) -> list[float]:
                 raise ValueError(f"a {data['type']}")
             # Only a MixedCut has no duration of its own.
             duration = data["duration"] if "duration" in data else deserialize_item(data).duration
-            if not 0 < duration < LONGEST:
+            rate = (data.get("recording") or {}).get("sampling_rate", SAMPLE_RATE)
+            if not 0 < duration * rate <= LONGEST:
                 raise ValueError(f"a duration of {duration} s; write the manifest anew")
             seconds.append(duration)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:

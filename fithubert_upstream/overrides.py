@@ -82,12 +82,20 @@ def override(option: str, args: argparse.Namespace, config: dict) -> None:
                 value = written  # a name that looks like a number, such as a folder 2024
             setattr(args, last, value)
             continue
-        place = config
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise FitHubertError(f"{where}: expected a section {section}, found the value {place}")
-        place[last] = value
+        put(config, [*sections, last], value, where)
+
+
+def put(config: dict, key: Iterable[str], value: Any, where: str) -> None:
+    """Set the value of a key, given by its parts; sections that lack are made.
+
+    Raises FitHubertError, which begins with `where`, for a section that is a value.
+    """
+    *sections, last = key
+    for section in sections:
+        config = config.setdefault(section, {})
+        if not isinstance(config, dict):
+            raise FitHubertError(f"{where}: expected a section {section}, found the value {config}")
+    config[last] = value
 
 
 def check_given(downstream: str, config: dict, given: Iterable[str], splits: Iterable[str] = ()) -> None:

@@ -68,14 +68,8 @@ def main(argv: list[str]) -> dict[str, float]:
 
         return evaluate_all_states(given, [flag for flag in argv if flag != "--all-states"], main)
     ours = argparse.Namespace(**{name: getattr(given, name, default) for name, default in OURS.items()})
-    if given.mode == "train":
-        place = [getattr(given, name, None) for name in ("past_exp", "expdir", "expname")]
-        check_start(*place, getattr(given, "auto_resume", False))
-    check_feature_cache(ours.feature_cache)
-    checks.check_override(getattr(given, "override", None))
     given.device = getattr(given, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
-    checks.check_device(given.device)
-    check_local_rank(getattr(given, "local_rank", None))
+    _check_flags(given, ours)
 
     s3prl_compat.apply()
     hub = s3prl_compat.import_hub()
@@ -104,13 +98,8 @@ def main(argv: list[str]) -> dict[str, float]:
         stack.enter_context(
             s3prl_compat.replaced(run_downstream, "get_downstream_args", lambda: (args, config, backups))
         )
-        if args.device == "cpu":
-            stack.enter_context(s3prl_compat.without_cuda())
-        # --cache_dir sets it for the whole process
-        stack.enter_context(s3prl_compat.replaced(torch.hub, "_hub_dir", torch.hub._hub_dir))
-        stack.enter_context(s3prl_compat.atomic_torch_save())
-        stack.enter_context(s3prl_compat.quiet_old_calls())
-        stack.enter_context(repaired_workers())
+        for repair in runner_repairs(args.device):
+            stack.enter_context(repair())
         stack.enter_context(checked_models(partial(check_frames, args, config)))
         scalars = stack.enter_context(s3prl_compat.recorded_scalars())
         run_downstream.main()
@@ -143,6 +132,17 @@ def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, d
 def _is_joint_ddp(argv: list[str]) -> bool:
     """Whether these are s3prl's own flags of several processes, for the one task that is tested so."""
     return "--local_rank" in argv and "--backend" in argv and "joint_ks_sv" in argv
+
+
+def _check_flags(given: argparse.Namespace, ours: argparse.Namespace) -> None:
+    """What can be told of the flags before s3prl is imported and a file is read."""
+    if given.mode == "train":
+        place = [getattr(given, name, None) for name in ("past_exp", "expdir", "expname")]
+        check_start(*place, getattr(given, "auto_resume", False))
+    check_feature_cache(ours.feature_cache)
+    checks.check_override(getattr(given, "override", None))
+    checks.check_device(given.device)
+    check_local_rank(getattr(given, "local_rank", None))
 
 
 def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub) -> dict:
@@ -180,6 +180,16 @@ def provide_modules() -> Callable[[], None]:
         if not s3prl_compat.has_module(name):
             undo.callback(s3prl_compat.provide_module(name, importlib.import_module(ours)))
     return undo.close
+
+
+def runner_repairs(device: str) -> list[Callable[[], AbstractContextManager]]:
+    """The repairs that every task needs while it runs on a device, each to be entered."""
+    repairs = [s3prl_compat.atomic_torch_save, s3prl_compat.quiet_old_calls, repaired_workers]
+    # --cache_dir sets it for the whole process
+    repairs.append(partial(s3prl_compat.replaced, torch.hub, "_hub_dir", torch.hub._hub_dir))
+    if device == "cpu":
+        repairs.append(s3prl_compat.without_cuda)
+    return repairs
 
 
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:

@@ -160,15 +160,17 @@ class SpeakerClips(SpeakerVerifi_train):
 
 @contextlib.contextmanager
 def named_trials(expert: type) -> Iterator[None]:
-    """Let speaker verification write its scores under the utterances' names and the trials' labels, in the block.
+    """Let speaker verification score each split by its own trials, and write their names and labels, in the block.
 
-    s3prl's own cuts names at their first dot, and writes no labels.
+    s3prl's own scores the dev split by the test's trials, cuts names at their first dot, and writes no labels.
     """
 
     def log_records(self, mode, records, *args, **kwargs):
-        saved = as_in_s3prl(self, mode, records, *args, **kwargs)
+        split = self.dev_dataset if mode == "dev" else self.test_dataset
+        with replaced(self, "test_dataset", split):
+            saved = as_in_s3prl(self, mode, records, *args, **kwargs)
         if mode != "train":
-            trials = self.test_dataset.pair_table
+            trials = split.pair_table
             pairs = [f"{_clip_name(one)}_{_clip_name(other)}" for _, one, other in trials]
             labels = [label for label, _, _ in trials]
             for name, values in (("predict", records["scores"]), ("truth", labels)):

@@ -20,7 +20,7 @@ from .downstream.tasks import TASKS, Task
 from .errors import FitHubertError
 from .files import write_json
 from .inference import INFERENCE_VARIABLES
-from .overrides import check_given
+from .overrides import check_given, put
 from .run_folder import check_free
 from .s3prl_settings import read_settings
 from .torch_files import states_in
@@ -121,13 +121,7 @@ def change(config: dict[str, Any], changes: dict[str, Any], key: str, downstream
     for name, value in changes.items():
         if ",," in str(value):
             raise FitHubertError(f"{name}: expected a value without ',,', which s3prl's -o cannot take: {value}")
-        *sections, last = name.split(".")
-        place = config
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise FitHubertError(f"--override {key}:{name}: expected a section {section}, found the value {place}")
-        place[last] = value
+        put(config, name.split("."), value, f"--override {key}:{name}")
     try:
         config.update(read_settings(downstream, config))
         check_given(downstream, config, changes)

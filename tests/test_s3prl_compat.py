@@ -251,18 +251,18 @@ def test_what_is_installed_is_not_replaced(monkeypatch):
 
 
 def test_speaker_verification_needs_no_gpu():
-    from s3prl.downstream.sv_voxceleb1 import expert
-
-    before = expert.DownstreamExpert.log_records, torch.Tensor.cuda
+    before = torch.Tensor.cuda
     with s3prl_compat.speaker_verification("cpu"):
         assert torch.zeros(3).cuda().device.type == "cpu"
-    assert before == (expert.DownstreamExpert.log_records, torch.Tensor.cuda)
+    assert torch.Tensor.cuda is before
 
 
 def test_the_dev_split_is_scored_with_the_dev_trials(tmp_path):
     from collections import defaultdict
 
     from s3prl.downstream.sv_voxceleb1 import expert
+
+    from fithubert_upstream import s3prl_datasets
 
     def dataset(pairs):
         return types.SimpleNamespace(pair_table=[[label, *pair] for label, pair in pairs])
@@ -278,10 +278,13 @@ def test_the_dev_split_is_scored_with_the_dev_trials(tmp_path):
     test = verifier.test_dataset
     records = defaultdict(list, a=torch.tensor([1.0, 0.0]), b=torch.tensor([0.0, 1.0]))
     logger = types.SimpleNamespace(add_scalar=lambda tag, value, global_step: None)
-    with s3prl_compat.speaker_verification("cpu"):
+    before = expert.DownstreamExpert.log_records
+    with s3prl_datasets.named_trials(expert.DownstreamExpert):
         saved = expert.DownstreamExpert.log_records(verifier, "dev", records, logger, 1)
     assert saved == ["dev-best.ckpt"] and verifier.test_dataset is test
-    assert len((tmp_path / "dev_predict.txt").read_text().splitlines()) == 3
+    assert (tmp_path / "dev_predict.txt").read_text().splitlines() == ["a_a 1.0", "a_b 0.0", "b_b 1.0"]
+    assert (tmp_path / "dev_truth.txt").read_text().splitlines() == ["a_a 1", "a_b 0", "b_b 1"]
+    assert expert.DownstreamExpert.log_records is before
 
 
 def test_upstreams_are_wrapped_in_the_block_only():

@@ -142,3 +142,11 @@ def test_a_manifest_without_a_length_is_told(tmp_path, duration):
     (tmp_path / "cuts.jsonl").write_text(json.dumps(text))
     with pytest.raises(FitHubertError, match="cuts.jsonl: expected a lhotse cut in line 1, found: .*a duration of"):
         CutsFile(tmp_path / "cuts.jsonl")
+
+
+def test_a_long_day_is_a_length(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    noise(tmp_path / "corpus" / "a.wav", 16_000)
+    hours = AudioFolder(tmp_path / "corpus").cut(0).to_dict() | {"duration": 13 * 3600.0}
+    (tmp_path / "cuts.jsonl").write_text(json.dumps(hours))
+    assert CutsFile(tmp_path / "cuts.jsonl").seconds.tolist() == [13 * 3600.0]

@@ -9,7 +9,7 @@ import pytest
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, TeacherConfig, find_config, from_dict, read_yaml
 from fithubert_upstream.data import DataConfig
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.overrides import changed_keys, check_given, override
+from fithubert_upstream.overrides import changed_keys, check_given, override, put
 from fithubert_upstream.run_downstream import main
 from fithubert_upstream.s3prl_settings import read_settings
 from fithubert_upstream.superb_job import Settings, task_config
@@ -21,11 +21,7 @@ MODEL = "downstream_expert.modelrc"
 
 def changed(task: str, key: str, value) -> dict:
     config = copy.deepcopy(read_yaml(find_config(f"{task}.yaml", DOWNSTREAM_CONFIGS)))
-    *sections, last = key.split(".")
-    place = config
-    for name in sections:
-        place = place.setdefault(name, {})
-    place[last] = value
+    put(config, key.split("."), value, key)
     return config
 
 
