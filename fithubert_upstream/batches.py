@@ -5,6 +5,8 @@ number of processes than before. Here global batch number n is a function of the
 """
 
 from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +15,35 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
 
 from .cuts import Cuts
-from .lengths import SAMPLE_RATE
+from .lengths import FRAME_RATE, SAMPLE_RATE
+from .recordings import random_conditions
 from .shar import WINDOW
+from .targets import Targets
 
 BATCHES_PER_BUCKET = 4  # at least: in a small corpus, fewer buckets
 ATTEMPTS = 10  # batches without anything readable, one after another
 
-Item = tuple[Tensor, Tensor, list[tuple[str, str]]]
+
+class Batch(NamedTuple):
+    """B utterances to learn from, T samples and L frames in the longest, zero past each one's end."""
+
+    waveforms: Tensor  # (B, T), what the student hears
+    lengths: Tensor  # (B,) samples
+    clean: Tensor | None = None  # (B, T), what a teacher hears, where that is something else
+    targets: list[Tensor] | None = None  # (B, L, N, D) float16 of each teacher whose layers were kept on disk
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """There, but for the lengths, which stay on the CPU."""
+        move = partial(torch.Tensor.to, device=device, non_blocking=True)
+        return Batch(
+            move(self.waveforms),
+            self.lengths,
+            None if self.clean is None else move(self.clean),
+            None if self.targets is None else [move(kept) for kept in self.targets],
+        )
+
+
+Item = tuple[Batch, list[tuple[str, str]]]
 
 
 class BatchPlan:
@@ -37,6 +61,8 @@ class BatchPlan:
         A batch holds, and a stretch of batches keeps to, utterances from a few shards (about `WINDOW` utterances).
     longest : float
         Seconds to which utterances are cropped.
+    proportional : bool
+        An epoch has a longer utterance as many times as `longest` fits into it, rounded up; else each once.
     shuffle : bool
         Else every epoch is the same, in rising length.
     """
@@ -50,8 +76,12 @@ class BatchPlan:
         batch_seconds: float | None = None,
         num_buckets: int = 30,
         longest: float = float("inf"),
+        proportional: bool = False,
         shuffle: bool = True,
     ):
+        times = np.ceil(seconds / longest).clip(1).astype(int) if proportional else 1
+        utterances = np.repeat(np.arange(len(seconds), dtype=np.int32), times)
+        seconds, shards = seconds[utterances], shards[utterances]
         self.shuffle = shuffle
         self.batch_size = batch_size
         self.windows: list[list[tuple[np.ndarray, int]]] = []  # of buckets: (utterances, number of batches)
@@ -64,7 +94,7 @@ class BatchPlan:
                 buckets = [(inside, -(-len(inside) // batch_size))]
             else:
                 buckets = _buckets(inside, np.minimum(seconds[inside], longest), batch_seconds, num_buckets)
-            self.windows.append(buckets)
+            self.windows.append([(utterances[bucket], count) for bucket, count in buckets])
         self.num_batches = sum(count for buckets in self.windows for _, count in buckets)
         self._epoch: tuple[tuple[int, int], list[np.ndarray]] | None = None
 
@@ -151,49 +181,74 @@ class BatchSampler(Sampler):
 
 
 class Batches(Dataset):
-    """Batches by (seed, global number); its random crops depend on nothing else.
+    """Batches by (seed, global number); its random crops and rooms depend on nothing else.
 
     With `crop`, each utterance is cut at a random place to the shortest of its batch, and to `longest` seconds at
-    most; without, shorter ones are padded with zeros.
+    most; without, shorter ones are padded with zeros. A share `augment` of them reaches the student through a random
+    room, microphone and noise. `targets`, where they are set, come with the waveforms; crops then start on a frame.
     """
 
-    def __init__(self, cuts: Cuts, plan: BatchPlan, crop: bool, longest: float):
+    def __init__(self, cuts: Cuts, plan: BatchPlan, crop: bool, longest: float, augment: float = 0.0):
         self.cuts = cuts
         self.plan = plan
         self.crop = crop
         self.longest = longest
+        self.augment = augment
+        self.targets: list[Targets] | None = None  # of each teacher
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, seed_and_number: tuple[int, int]) -> Item:
-        """(B, T) waveforms, (B,) lengths, and (file, what is wrong) of those left out.
+        """The batch, and (file, what is wrong) of those left out.
 
         A batch of which nothing can be read is replaced by the next, or is empty if that fails `ATTEMPTS` times.
         """
         seed, number = seed_and_number
         bad: list[tuple[str, str]] = []
         for attempt in range(ATTEMPTS):
-            waveforms = self._load(self.plan.batch(seed, number + attempt), bad)
-            if waveforms:
+            loaded = self._load(self.plan.batch(seed, number + attempt), bad)
+            if loaded:
                 break
         else:
-            return torch.zeros(0, 0), torch.zeros(0, dtype=torch.long), bad
+            return Batch(torch.zeros(0, 0), torch.zeros(0, dtype=torch.long)), bad
+        draw = np.random.default_rng([seed, *divmod(number, len(self.plan))])
+        waveforms = [wav for _, wav in loaded]
+        starts = [0] * len(waveforms)
         if self.crop:
-            draw = np.random.default_rng([seed, *divmod(number, len(self.plan))])
             size = int(min(self.longest * SAMPLE_RATE, *(len(wav) for wav in waveforms)))
-            starts = [draw.integers(len(wav) - size + 1) for wav in waveforms]
+            step = 1 if self.targets is None else FRAME_RATE
+            starts = [int(draw.integers((len(wav) - size) // step + 1)) * step for wav in waveforms]
             waveforms = [wav[start : start + size] for wav, start in zip(waveforms, starts, strict=True)]
         lengths = torch.tensor([len(wav) for wav in waveforms])
-        return pad_sequence(waveforms, batch_first=True), lengths, bad
+        clean = targets = None
+        if self.targets is not None:
+            pieces = [
+                (index, start, len(wav)) for (index, _), start, wav in zip(loaded, starts, waveforms, strict=True)
+            ]
+            targets = [
+                pad_sequence([kept.load(*piece) for piece in pieces], batch_first=True)  # (B, L, N, D)
+                for kept in self.targets
+            ]
+        elif self.augment:
+            clean = pad_sequence(waveforms, batch_first=True)
+        if self.augment:
+            waveforms = [self._hear(wav, draw) for wav in waveforms]
+        return Batch(pad_sequence(waveforms, batch_first=True), lengths, clean, targets), bad
 
-    def _load(self, utterances: np.ndarray, bad: list[tuple[str, str]]) -> list[Tensor]:
-        waveforms = []
+    def _hear(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
+        if draw.random() >= self.augment or not waveform.any():
+            return waveform
+        return torch.from_numpy(random_conditions(draw).apply(waveform.numpy(), draw))
+
+    def _load(self, utterances: np.ndarray, bad: list[tuple[str, str]]) -> list[tuple[int, Tensor]]:
+        """(utterance, its waveform) of those that can be used."""
+        loaded = []
         for index in utterances.tolist():
             try:
-                waveforms.append(self.cuts.load(index))
+                loaded.append((index, self.cuts.load(index)))
             except Exception as error:  # whatever one file makes lhotse raise, the batch goes on without it
                 name = self.cuts.name(index)
                 reason = " ".join(str(error).partition("[extra info]")[0].split()) or type(error).__name__
                 bad.append((name, f"{name}: {reason.removeprefix(f'{name}: ')[:300]}"))
-        return waveforms
+        return loaded

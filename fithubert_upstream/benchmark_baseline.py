@@ -6,15 +6,19 @@ layers; the loss averages over padded frames too; float32, or float16 autocast w
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
 from .config import FitHubertConfig
 from .errors import from_extra
+from .lengths import FIRST_FRAME, FRAME_RATE
 from .optimizer import OptimizerConfig, build_optimizer
 from .teacher_weights import from_state
 from .torchaudio_compat import mend_torchaudio_import
+from .whisper import SHIFT
 
 # HuBERT Base, which is transformers' default, and hubert_mini's shape.
 TEACHERS = {
@@ -31,7 +35,9 @@ TEACHERS = {
 
 
 def plain_teacher(size: str) -> nn.Module:
-    """transformers' HubertModel of that size, with random weights."""
+    """transformers' HubertModel of that size, or its Whisper base, with random weights."""
+    if size == "whisper":
+        return PlainWhisper()
     mend_torchaudio_import()
     with from_extra("distill", "a model of HuBERT's shape"):
         from transformers import HubertConfig, HubertModel
@@ -39,8 +45,35 @@ def plain_teacher(size: str) -> nn.Module:
     return HubertModel(HubertConfig(**TEACHERS[size]))
 
 
+class PlainWhisper(nn.Module):
+    """transformers' Whisper base as it is commonly run, on windows of 30 s, with HubertModel's interface."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        mend_torchaudio_import()
+        with from_extra("distill", "a model of Whisper's shape"):
+            from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+        size = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048}
+        special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+        decoder = {"decoder_layers": 1, "decoder_attention_heads": 8, "vocab_size": 8}
+        self.model = WhisperModel(WhisperConfig(**size, **decoder, **special))
+        self.extractor = WhisperFeatureExtractor()
+
+    def save_pretrained(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+
+    def forward(self, waveforms: Tensor, attention_mask: Tensor, output_hidden_states: bool) -> SimpleNamespace:
+        """(B, T) -> `hidden_states` of (B, L, 512) with HuBERT's frames, each frame normalised."""
+        frames = (waveforms.size(1) - FIRST_FRAME) // FRAME_RATE + 1
+        wavs = list((waveforms * attention_mask)[:, SHIFT:].cpu().numpy())
+        mels = self.extractor(wavs, sampling_rate=16_000, return_tensors="pt").input_features  # (B, 80, 3000)
+        states = self.model.encoder(mels.to(waveforms.device), output_hidden_states=output_hidden_states).hidden_states
+        return SimpleNamespace(hidden_states=[nn.functional.layer_norm(x[:, :frames], x.shape[-1:]) for x in states])
+
+
 class PlainStudent(nn.Module):
-    """FitHuBERT from stock modules: transformers' HuBERT with a strided Conv1d before its layers and a head on each."""
+    """FitHuBERT from stock modules: transformers' HuBERT with a strided Conv1d before its layers and heads behind."""
 
     def __init__(self, config: FitHubertConfig):
         super().__init__()
@@ -72,11 +105,11 @@ class PlainStudent(nn.Module):
         )
         dim, rate = config.embed_dim, config.time_reduction
         self.reduction = nn.Conv1d(dim, dim, rate, rate)
-        self.upsamplers = nn.ModuleList(nn.ConvTranspose1d(dim, dim, rate, rate) for _ in range(config.num_layers))
-        self.projections = nn.ModuleList(nn.Linear(dim, config.head_dim) for _ in range(config.num_layers))
+        self.upsamplers = nn.ModuleList(nn.ConvTranspose1d(dim, dim, rate, rate) for _ in config.head_layers)
+        self.projections = nn.ModuleList(nn.Linear(dim, config.head_dim) for _ in config.head_layers)
 
     def forward(self, waveforms: Tensor, mask: Tensor) -> list[Tensor]:
-        """waveforms (B, T), mask (B, T) with 1 where valid -> N layers of (B, 2 (L // 2), head_dim)."""
+        """waveforms (B, T), mask (B, T) with 1 where valid -> heads of (B, 2 (L // 2), head_dim)."""
         hubert, rate = self.hubert, self.config.time_reduction
         x = hubert.feature_extractor(waveforms).transpose(1, 2)  # (B, L, C)
         valid = hubert._get_feature_vector_attention_mask(x.size(1), mask)  # (B, L)
@@ -85,10 +118,14 @@ class PlainStudent(nn.Module):
         x = self.reduction(x.transpose(1, 2)).transpose(1, 2)  # (B, M, D)
         key_mask = valid[:, rate - 1 :: rate][:, None, None, : x.size(1)].bool()  # (B, 1, 1, M)
         layers = []
-        for layer, upsampler, projection in zip(hubert.encoder.layers, self.upsamplers, self.projections, strict=True):
+        for layer in hubert.encoder.layers:
             x = layer(x, attention_mask=key_mask)
-            layers.append(projection(upsampler(x.transpose(1, 2)).transpose(1, 2)))
-        return layers
+            layers.append(x)
+        heads = zip(self.config.head_layers, self.upsamplers, self.projections, strict=True)
+        return [
+            projection(upsampler(layers[number - 1].transpose(1, 2)).transpose(1, 2))
+            for number, upsampler, projection in heads
+        ]
 
     def weights(self) -> dict[str, Tensor]:
         """The same weights under the names of our `FitHubert`."""
@@ -96,7 +133,7 @@ class PlainStudent(nn.Module):
         weights = dict(encoder.state_dict())
         weights |= {f"time_reduction.{name}": tensor for name, tensor in self.reduction.state_dict().items()}
         for kind, modules in (("upsample", self.upsamplers), ("linear", self.projections)):
-            for layer, module in enumerate(modules, start=1):
+            for layer, module in zip(self.config.head_layers, modules, strict=True):
                 weights |= {f"heads.{layer}.{kind}.{name}": tensor for name, tensor in module.state_dict().items()}
         return weights
 
@@ -111,7 +148,9 @@ class PlainDistillation:
         hint_weight: float,
         config: OptimizerConfig,
         device: torch.device,
+        teacher_layers: tuple[int, ...] | None = None,
     ):
+        self.teacher_layers = teacher_layers or student.config.head_layers
         self.teacher = teacher.to(device).eval().requires_grad_(False)
         self.student = student.to(device).train()
         self.hint_weight = hint_weight
@@ -126,12 +165,12 @@ class PlainDistillation:
         mask = (torch.arange(waveforms.size(1)) < lengths[:, None]).long().to(self.device)  # (B, T)
         with torch.autocast(self.device.type, torch.float16, enabled=self.on_cuda):
             with torch.no_grad():
-                targets = self.teacher(waveforms, attention_mask=mask, output_hidden_states=True).hidden_states[1:]
+                states = self.teacher(waveforms, attention_mask=mask, output_hidden_states=True).hidden_states
             done("teacher")
             outputs = self.student(waveforms, mask)
             losses = [
-                nn.functional.mse_loss(output, target[:, : output.size(1)])
-                for output, target in zip(outputs, targets, strict=True)
+                nn.functional.mse_loss(output, states[layer][:, : output.size(1)])
+                for output, layer in zip(outputs, self.teacher_layers, strict=True)
             ]
             return losses[-1] + self.hint_weight * sum(losses[:-1])
 

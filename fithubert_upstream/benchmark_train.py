@@ -10,7 +10,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from .batches import BatchPlan
+from .batches import Batch, BatchPlan
 from .benchmark_baseline import PlainDistillation, PlainStudent, plain_teacher
 from .benchmark_report import PARTS, draw, machine, markdown, summarise
 from .config import DistillationConfig, TeacherConfig, find_config
@@ -42,7 +41,8 @@ from .workers import SpawnContext
 with from_extra("distill", "distillation"):
     from lightning_fabric import Fabric
 
-STUDENTS = {"base": "fithubert.yaml", "mini": "fithubert_mini.yaml"}  # for a teacher of that size
+# For a teacher of HuBERT Base's size, of hubert_mini's, and for Whisper base.
+STUDENTS = {"base": "fithubert.yaml", "mini": "fithubert_mini.yaml", "whisper": "fithubert_mini.yaml"}
 PLAIN_BATCH = 3  # the authors'
 WARM_UP = 2  # updates
 LENGTHS = "2 to 17 s, mean 12 s (triangular, mode 17 s)"
@@ -64,7 +64,10 @@ class Setup:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--teacher", choices=STUDENTS, default="base", help="size; its weights are random (%(default)s)"
+        "--teacher",
+        choices=STUDENTS,
+        default="base",
+        help="its size, or Whisper base; its weights are random (%(default)s)",
     )
     parser.add_argument("--data", metavar="FOLDER", help=f"of audio; default: noise of {LENGTHS}")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
@@ -186,9 +189,9 @@ class Padded(Dataset):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         waveforms = [load_cut(self.cuts[utterance]) for utterance in self.groups[index].tolist()]
-        return pad_sequence(waveforms, batch_first=True), torch.tensor([len(wav) for wav in waveforms])
+        return Batch(pad_sequence(waveforms, batch_first=True), torch.tensor([len(wav) for wav in waveforms]))
 
 
 class Side:
@@ -196,11 +199,14 @@ class Side:
 
     def __init__(self, setup: Setup, folder: Path):
         model = DistillationConfig.from_yaml(find_config(STUDENTS[setup.teacher]))
-        self.model = DistillationConfig(model.student, TeacherConfig(model=str(folder / "teacher")), model.loss)
+        source, width = ("whisper", 512) if setup.teacher == "whisper" else ("transformers", model.student.head_dim)
+        self.teacher_layers = model.teacher.layers
+        teacher = TeacherConfig(source, str(folder / "teacher"), layers=self.teacher_layers)
+        self.model = DistillationConfig(replace(model.student, head_dim=width), teacher)
         workers = 4 if setup.device == "cuda" else 0
         self.data = DataConfig((setup.audio,), batch_size=setup.batch, num_workers=workers)
         torch.manual_seed(setup.seed)
-        self.plain_teacher, self.plain_student = plain_teacher(setup.teacher), PlainStudent(model.student)
+        self.plain_teacher, self.plain_student = plain_teacher(setup.teacher), PlainStudent(self.model.student)
         self.device = torch.device(setup.device)
         self.clock = Clock(self.device)
         self.noise = 0.1 * torch.randn(2, 2 * SAMPLE_RATE)
@@ -209,27 +215,27 @@ class Side:
         """The loss of two seconds of noise, without dropout."""
         raise NotImplementedError
 
-    def update(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def update(self, batches: Iterator[Batch]) -> None:
         raise NotImplementedError
 
     def warm_up(self) -> None:
         """Updates that are not timed, on batches as long as any will be."""
         for _ in range(WARM_UP):
             lengths = torch.full((self.size,), self.longest)
-            self.update(iter([(0.1 * torch.randn(self.size, self.longest), lengths)]))
+            self.update(iter([Batch(0.1 * torch.randn(self.size, self.longest), lengths)]))
 
     def round(self, number: int) -> dict:
         """The updates of a group: seconds of audio (without padding), shapes of batches, seconds of each part, and the
         processor time of it all, which other programs do not change."""
         shapes, audio = [], 0.0
 
-        def noted() -> Iterator[tuple[Tensor, Tensor]]:
+        def noted() -> Iterator[Batch]:
             nonlocal audio
-            for waveforms, lengths in self.batches:
+            for batch in self.batches:
                 self.clock.mark("data")
-                shapes.append(list(waveforms.shape))
-                audio += int(lengths.sum()) / SAMPLE_RATE
-                yield waveforms, lengths
+                shapes.append(list(batch.waveforms.shape))
+                audio += int(batch.lengths.sum()) / SAMPLE_RATE
+                yield batch
 
         self.clock.start()
         start = time.process_time()
@@ -282,7 +288,7 @@ class Ours(Side):
         self.training.task.train()
         return loss.item()
 
-    def update(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def update(self, batches: Iterator[Batch]) -> None:
         self.training.update(batches)
 
 
@@ -292,7 +298,12 @@ class Plain(Side):
     def __init__(self, setup: Setup, folder: Path):
         super().__init__(setup, folder)
         self.plain = PlainDistillation(
-            self.plain_teacher, self.plain_student, self.model.loss.hint_weight, OptimizerConfig(), self.device
+            self.plain_teacher,
+            self.plain_student,
+            self.model.loss.hint_weight,
+            OptimizerConfig(),
+            self.device,
+            self.teacher_layers,
         )
         cuts = load_cuts(self.data.train, self.data)
         plan = BatchPlan(cuts.seconds, cuts.shards, batch_size=setup.batch)
@@ -310,8 +321,8 @@ class Plain(Side):
         self.plain.student.train()
         return loss.item()
 
-    def update(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-        self.plain.update(*next(batches), self.clock.mark)
+    def update(self, batches: Iterator[Batch]) -> None:
+        self.plain.update(*next(batches)[:2], self.clock.mark)
 
 
 def longest_samples(cuts: Cuts) -> int:

@@ -123,13 +123,21 @@ class TeacherConfig:
     `fithubert`: a .safetensors of ours without time reduction, or the name of an embedded one;
     `whisper`: a transformers folder, a hub id such as openai/whisper-base, or a CTranslate2 model.bin (its parts with
     commas between).
+
+    `layers`: which of its layers, counted from 1 and rising, the student's heads learn, one each; None for those of the
+    same numbers as `head_layers`. `weight`: of its loss, where there are several teachers.
     """
 
     source: str = "transformers"
     model: str = "facebook/hubert-base-ls960"
     ckpt: str | None = None
+    layers: tuple[int, ...] | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
+        layers = [] if self.layers is None else list(self.layers)
+        _expect(layers == sorted(set(layers)) and min(layers, default=1) >= 1, "layers rising from 1 on", layers)
+        _expect(0 < self.weight < float("inf"), "a weight above 0", self.weight)
         sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert", "whisper")
         _expect(self.source in sources, f"teacher.source one of {', '.join(sources)}", self.source)
         if self.source in ("transformers", "fithubert"):  # which would not read it
@@ -138,14 +146,18 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """FitHuBERT's hint loss; `hint_weight` is the official `random_layer_weight`.
+    """How far a hint head is from its layer, and how much layers below the last count.
 
-    Prediction heads have a loss of their own, without a weight to choose (`losses.prediction_loss`).
+    `kind`: `mse`, FitHuBERT's; or `l1_cosine`, that of DistilHuBERT's heads (`losses.l1_cosine`), which learns faster.
+    `hint_weight` is the official `random_layer_weight`.
+    Prediction heads always have `l1_cosine`, with layers of equal weight, and read neither.
     """
 
+    kind: str = "mse"
     hint_weight: float = 0.1
 
     def __post_init__(self) -> None:
+        _expect(self.kind in ("mse", "l1_cosine"), "kind mse or l1_cosine", self.kind)
         _expect(0 <= self.hint_weight < float("inf"), "hint_weight of at least 0", self.hint_weight)
 
 
@@ -155,12 +167,25 @@ class DistillationConfig:
 
     `init_from_teacher`: the student begins as the teacher's convolutions and first transformer layers, whose
     shapes it must have, instead of at random.
+    `init`: a file of a student of the same shape, or the name of an embedded one, that this one begins as; its heads,
+    where they do not fit, are left out.
+    `teachers`: several, to be learned from at once; the student's own heads, which its file keeps, are for the first,
+    which is then `teacher` too.
     """
 
     student: FitHubertConfig = field(default_factory=FitHubertConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     init_from_teacher: bool = False
+    init: str | None = None
+    teachers: tuple[TeacherConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        _expect(not (self.init and self.init_from_teacher), "init or init_from_teacher", "both")
+        if self.teachers:
+            first = self.teachers[0]
+            _expect(self.teacher in (TeacherConfig(), first), "teacher or teachers", "both, of which one is unlike")
+            object.__setattr__(self, "teacher", first)  # how a frozen dataclass normalises itself
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "model config") -> "DistillationConfig":
@@ -319,7 +344,7 @@ def _convert_all(kinds: tuple, value: Any, where: str) -> tuple:
     of = kinds[0]
     if of is str and isinstance(value, str):
         value = [value]
-    expected = "numbers" if of in (int, float) else "words"
+    expected = "blocks" if dataclasses.is_dataclass(of) else "numbers" if of in (int, float) else "words"
     if not isinstance(value, list | tuple):
         raise FitHubertError(f"{where}: expected a list of {expected}, found {value!r}")
     if kinds[-1] is not Ellipsis and len(value) != len(kinds):

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .batches import ATTEMPTS, Batches, BatchPlan, BatchSampler
+from .batches import ATTEMPTS, Batch, Batches, BatchPlan, BatchSampler
 from .cuts import AudioFolder, Cuts, CutsFile, Source
 from .errors import FitHubertError
 from .shar import SharFolder
@@ -26,9 +25,12 @@ class DataConfig:
     A source in `train` or `valid` is a folder of audio (of any depth, rate and number of channels), a lhotse cuts
     file (`.jsonl`, `.jsonl.gz`) or a lhotse Shar folder. Batches hold `batch_size` utterances or fill
     `batch_seconds`, see `BatchPlan`. `crop: shortest` cuts each batch at random places to its shortest utterance,
-    and to `crop_seconds` at most, so that nothing is padded; `crop: none` keeps whole utterances and pads, as the
-    authors did. Utterances outside `min_seconds`..`max_seconds` are left out. Unreadable and silent files are
-    named and skipped; when they are more than `max_bad` of all, the run stops.
+    and to `crop_seconds` at most, so that nothing is padded; `crop: proportional` does the same, with as many crops of
+    an utterance in an epoch as it has `crop_seconds`; `crop: none` keeps whole utterances and pads, as the
+    authors did. Utterances outside `min_seconds`..`max_seconds` are left out. The student hears a share `augment` of
+    the training utterances through a random room, microphone and noise; the teacher hears none of that. `targets` is
+    a folder where the teacher's layers of whole utterances are kept (`targets.Targets`), to be computed only once.
+    Unreadable and silent files are named and skipped; when they are more than `max_bad` of all, the run stops.
     """
 
     train: tuple[str, ...]
@@ -42,6 +44,8 @@ class DataConfig:
     num_buckets: int = 30
     num_workers: int = 0
     max_bad: float = 0.01
+    augment: float = 0.0
+    targets: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("train", "valid"):
@@ -56,17 +60,24 @@ class DataConfig:
             _expect(self.batch_size >= 1, "a batch_size of at least 1", sizes)
         else:
             _expect(0 < self.batch_seconds < float("inf"), "batch_seconds above 0", sizes)
-        _expect(self.crop in ("shortest", "none"), "crop shortest or none", self.crop)
+        _expect(self.crop in ("shortest", "proportional", "none"), "crop shortest, proportional or none", self.crop)
+        _expect(
+            self.crop != "proportional" or self.crop_seconds < float("inf"),
+            "crop_seconds for crop proportional",
+            "none",
+        )
         _expect(0 <= self.min_seconds <= self.max_seconds, "min_seconds from 0 to max_seconds", self.min_seconds)
         _expect(self.crop_seconds >= self.min_seconds, "crop_seconds of at least min_seconds", self.crop_seconds)
         _expect(self.num_buckets >= 1, "num_buckets of at least 1", self.num_buckets)
         _expect(self.num_workers >= 0, "num_workers of at least 0", self.num_workers)
         _expect(0 <= self.max_bad <= 1, "max_bad in [0, 1]", self.max_bad)
+        _expect(0 <= self.augment <= 1, "augment in [0, 1]", self.augment)
+        _expect(self.targets != "", "targets: a folder", "an empty name")
 
     @property
     def longest(self) -> float:
         """Seconds to which utterances are cropped."""
-        return self.crop_seconds if self.crop == "shortest" else float("inf")
+        return float("inf") if self.crop == "none" else self.crop_seconds
 
 
 @dataclass
@@ -95,7 +106,7 @@ class BadFiles:
 
 
 class AudioLoader(DataLoader):
-    """Gives (waveforms (B, T), lengths (B,)) and keeps count: of global batches in `sampler.consumed`, of `bad` files.
+    """Gives each `Batch` and keeps count: of global batches in `sampler.consumed`, of `bad` files.
 
     `consumed` is what was handed out here, not what workers have fetched ahead; so to break off at any batch
     and go on from `sampler.state_dict()`, also with another number of processes, is as not to break off.
@@ -115,15 +126,15 @@ class AudioLoader(DataLoader):
                 "now; for a run on one corpus, begin anew under another name"
             )
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         with loader_workers(Worker):
             batches = super().__iter__()
-        for waveforms, lengths, bad in batches:
+        for batch, bad in batches:
             self.bad.note(bad)
-            if not len(waveforms):
+            if not len(batch.waveforms):
                 self.bad.fail(f"expected something readable in {ATTEMPTS} batches in a row")
             self.sampler.note()
-            yield waveforms, lengths
+            yield batch
 
 
 def build_dataloader(
@@ -159,10 +170,17 @@ def build_dataloader(
         batch_seconds=config.batch_seconds,
         num_buckets=config.num_buckets,
         longest=config.longest,
+        proportional=config.crop == "proportional" and split == "train",
         shuffle=split == "train",
     )
     loader = AudioLoader(
-        Batches(cuts, plan, config.crop == "shortest", config.crop_seconds),
+        Batches(
+            cuts,
+            plan,
+            crop=config.crop != "none",
+            longest=config.crop_seconds,
+            augment=config.augment if split == "train" else 0.0,
+        ),
         batch_size=None,  # an item is a batch already
         sampler=BatchSampler(plan, seed, rank, world_size, endless=split == "train"),
         num_workers=config.num_workers,

@@ -225,19 +225,19 @@ def format_table(rows: list[Row], times: dict[str, float]) -> str:
     """The results as a Markdown table; times are those of 10 s of speech."""
     tasks = " | ".join(f"{key.upper()} {task.metric}" for key, task in TASKS.items())
     lines = [
-        f"| upstream | parameters | size (fp32) | time for 10 s, hubert_mini = 1 | {tasks} | superb_s |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| upstream | parameters | size (fp32) | time for 10 s, hubert_mini = 1 | {tasks} |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         size = f"{row.parameters * 4 / 2**20:.1f} MB" if row.parameters else "-"
         ratio = times[row.name] / times["hubert_mini"]
         results = " | ".join(f"{getattr(row, key):.2f}" for key in TASKS)
-        lines.append(f"| {row.name} | {row.parameters:,} | {size} | {ratio:.2f} | {results} | {row.score:.0f} |")
+        lines.append(f"| {row.name} | {row.parameters:,} | {size} | {ratio:.2f} | {results} |")
     return "\n".join(lines)
 
 
 def _report(rows: list[Row], times: dict[str, float], settings: Settings, output: Path) -> None:
-    table = format_table(rows, times)
+    table = f"{format_table(rows, times)}\n{_heard(output / 'superb' / 'hubert_mini' / 'asr')}"
     steps = ", ".join(f"{key.upper()} {count}" for key, count in zip(TASKS, settings.task_steps, strict=True))
     speech = "real and synthetic" if settings.minutes else "real"
     speech = "synthetic" if settings.minutes.keys() == SYNTHETIC_MINUTES.keys() else speech
@@ -248,6 +248,16 @@ def _report(rows: list[Row], times: dict[str, float], settings: Settings, output
     with atomic_path(output / "demo.png") as temporary:
         _plot(rows, read_losses(output / "pretrain" / "losses.csv"), about, temporary)
     print(f"\n{about}\n\n{table}\n\nBeside published results: {output / 'superb' / 'table.md'}")
+
+
+def _heard(run: Path, count: int = 3) -> str:
+    """A few sentences as they were read and as the recogniser wrote them; s3prl leaves both beside its states."""
+    read, written = (
+        dict(line.partition(" ")[::2] for line in file.read_text(encoding="utf-8").splitlines())
+        for file in (run / "test-clean-noLM-ref.ark", run / "test-clean-noLM-hyp.ark")
+    )
+    lines = [f"read:    {read[name]}\nwritten: {written[name]}" for name in list(read)[:count]]
+    return "\n".join(["", "What the recogniser on hubert_mini wrote:", "", *lines])
 
 
 def _plot(rows: list[Row], losses: list[dict[str, float | None]], title: str, path: Path) -> None:

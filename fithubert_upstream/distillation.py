@@ -1,91 +1,231 @@
-"""What is learned, whatever drives the training loop: student, frozen teacher and their loss."""
+"""What is learned, whatever drives the training loop: student, frozen teachers and their losses."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 from torch import Tensor, nn
 
-from .config import DistillationConfig
+from .assets import find
+from .checkpoint import load_fithubert
+from .config import DistillationConfig, FitHubertConfig, LossConfig
+from .data import AudioLoader
 from .errors import FitHubertError
 from .losses import hint_loss, prediction_loss
-from .model import FitHubert
+from .model import FitHubert, build_heads
+from .targets import Targets
 from .teacher import HubertTeacher, Teacher, load_teacher
 
 
-class DistillationTask(nn.Module):
-    """Distillation into hint heads (FitHuBERT: student layer l learns teacher layer l) or prediction heads (Kerpicci).
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher, which of its layers (counted from 1) the student's heads learn, one each, and how much it counts.
 
-    Raises FitHubertError when the teacher's depth or width is not what the student was built for.
+    `layers` None stands for the numbers of the heads' own layers.
     """
 
-    def __init__(self, student: FitHubert, teacher: Teacher, hint_weight: float = 0.1):
+    teacher: Teacher
+    layers: tuple[int, ...] | None = None
+    weight: float = 1.0
+
+
+class Learner(nn.Module):
+    """All that is trained: a student, whose heads are for the first teacher, and heads for each further one."""
+
+    def __init__(self, student: FitHubert, widths: Sequence[int] = ()):
+        super().__init__()
+        self.student = student
+        config = student.config
+        self.further = nn.ModuleList(build_heads(config, config.head_layers, width) for width in widths)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[list[Tensor]], Tensor]:
+        """What `FitHubert.forward` gives, a list of predictions for each teacher."""
+        if not self.further:
+            predictions, frames = self.student(waveforms, lengths)
+            return [predictions], frames
+        student = self.student
+        samples = torch.full((len(waveforms),), waveforms.size(1)) if lengths is None else lengths
+        hidden, reduced = student.encode(waveforms, samples)
+        frames = student.frame_lengths(samples)
+        predictions = [
+            [student.project(hidden, reduced, frames, layer, heads) for layer in student.config.head_layers]
+            for heads in (student.heads, *self.further)
+        ]
+        return predictions, frames
+
+
+class DistillationTask(nn.Module):
+    """Distillation into hint heads (FitHuBERT: student layer l learns teacher layer l) or prediction heads (Kerpicci),
+    from one teacher or several.
+
+    Raises FitHubertError when a teacher's depth or width is not what the student was built for.
+    """
+
+    def __init__(self, student: FitHubert, *lessons: Teacher | Lesson, loss: LossConfig | None = None):
         super().__init__()
         config = student.config
-        every_layer = tuple(range(1, config.num_layers + 1))
-        if config.head_kind == "hint" and config.head_layers != every_layer:
+        lessons = [lesson if isinstance(lesson, Lesson) else Lesson(lesson) for lesson in lessons]
+        first = lessons[0].teacher
+        if config.head_dim != first.width:
             raise FitHubertError(
-                f"expected a prediction head on every student layer {every_layer}, found {config.head_layers}; "
-                "leave head_layers out of the student config"
+                f"teacher {first.name}: expected width {config.head_dim} (student.head_dim), found {first.width}; "
+                f"set student.head_dim: {first.width}"
             )
-        if config.head_dim != teacher.width:
-            raise FitHubertError(
-                f"teacher {teacher.name}: expected width {config.head_dim} (student.head_dim), found {teacher.width}; "
-                f"set student.head_dim: {teacher.width}"
-            )
-        if config.head_kind == "hint" and config.num_layers != teacher.num_layers:
-            raise FitHubertError(
-                f"teacher {teacher.name}: expected {config.num_layers} layers (student.num_layers), found "
-                f"{teacher.num_layers}; it is learned layer by layer, so set student.num_layers: {teacher.num_layers}"
-            )
-        if max(config.head_layers, default=0) not in range(1, teacher.num_layers + 1):
-            raise FitHubertError(
-                f"teacher {teacher.name}: expected its layers {config.head_layers} (student.head_layers), found layers "
-                f"1 to {teacher.num_layers}; set student.head_layers to some of these"
-            )
-        self.student = student
-        self.teacher = teacher
-        self.hint_weight = hint_weight
+        self.teacher_layers = [_check_layers(config, lesson) for lesson in lessons]
+        self.weights = [lesson.weight for lesson in lessons]
+        self.learner = Learner(student, [lesson.teacher.width for lesson in lessons[1:]])
+        self.teachers = nn.ModuleList(lesson.teacher for lesson in lessons)
+        self.loss_config = loss or LossConfig()
 
     @classmethod
     def from_config(cls, config: DistillationConfig) -> "DistillationTask":
-        """A fresh student beside the teacher the config names."""
-        teacher = load_teacher(config.teacher)
+        """A fresh student beside the teachers that the config names."""
+        teachers = config.teachers or (config.teacher,)
+        lessons = [Lesson(load_teacher(teacher), teacher.layers, teacher.weight) for teacher in teachers]
         student = FitHubert(config.student)
         if config.init_from_teacher:
-            copy_first_layers(teacher, student)
-        return cls(student, teacher, config.loss.hint_weight)
+            copy_first_layers(lessons[0].teacher, student)
+        elif config.init is not None:
+            begin_as(student, config.init)
+        return cls(student, *lessons, loss=config.loss)
+
+    @property
+    def student(self) -> FitHubert:
+        return self.learner.student
+
+    @property
+    def teacher(self) -> Teacher:
+        """The first of them."""
+        return self.teachers[0]
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The teacher's layers that are learned, counted from 1."""
+        """The student's heads, by the number of their layer."""
         return self.student.config.head_layers
 
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The loss of a batch and the (N,) errors of the learned layers (hint heads: their MSEs).
+    @property
+    def error_names(self) -> list[str]:
+        """What the errors that come with a loss are of; the last of the first teacher's are what a run selects by."""
+        further = range(2, len(self.teachers) + 1)
+        names = [f"layer_{layer}" for layer in self.layers]
+        return names + [f"teacher_{number}_{name}" for number in further for name in names]
 
-        waveforms (B, T), 16 kHz; lengths (B,) samples, None when nothing is padded. A frame that the time
-        reduction would drop (an odd last one) takes no part, as in the official code.
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor | None = None,
+        clean: Tensor | None = None,
+        targets: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a batch and the errors of the learned layers, `error_names` (hint heads: their MSEs).
+
+        A frame that the time reduction would drop (an odd last one) takes no part, as in the official code.
+
+        Parameters
+        ----------
+        waveforms : (B, T), 16 kHz.
+        lengths : (B,) samples, None when nothing is padded.
+        clean : (B, T), what the teachers hear; None for the same.
+        targets : (B, L, N, D) for each teacher, its learned layers where they are known; None to ask the teachers.
         """
-        return self.loss(self.student, waveforms, lengths)
+        return self.loss(self.learner, waveforms, lengths, clean, targets)
 
-    def loss(self, student: nn.Module, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What `forward` gives, by way of `student`: `self.student`, or what a training loop wrapped it in."""
-        targets = self.teacher(waveforms, lengths, self.layers[-1])
-        predictions, frames = student(waveforms, lengths)
+    def loss(
+        self,
+        learner: nn.Module,
+        waveforms: Tensor,
+        lengths: Tensor | None = None,
+        clean: Tensor | None = None,
+        targets: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, by way of `learner`: `self.learner`, or what a training loop wrapped it in."""
+        if targets is None:
+            wanted = [self._ask(number, waveforms if clean is None else clean, lengths) for number in self._numbers]
+        else:
+            wanted = [kept.unbind(2) for kept in targets]  # each N of (B, L, D)
+        predictions, frames = learner(waveforms, lengths)
         frames = self._whole(frames)
         size = int(frames.max())
         valid = frames if bool((frames != size).any()) else None
-        # under autocast they may be halves
-        predictions = [prediction[:, :size].float() for prediction in predictions]
-        targets = [targets[layer - 1][:, :size].float() for layer in self.layers]
-        if self.student.config.head_kind == "hint":
-            return hint_loss(predictions, targets, valid, self.hint_weight)
-        return prediction_loss(predictions, targets, valid)
+        total, errors = 0.0, []
+        for number in self._numbers:
+            # under autocast they may be halves
+            learned, known = (
+                [layer[:, :size].float() for layer in layers] for layers in (predictions[number], wanted[number])
+            )
+            if self.student.config.head_kind == "hint":
+                loss, error = hint_loss(learned, known, valid, self.loss_config.hint_weight, self.loss_config.kind)
+            else:
+                loss, error = prediction_loss(learned, known, valid)
+            total = total + self.weights[number] * loss
+            errors.append(error)
+        return total, torch.cat(errors)
+
+    def keep_targets(self, loader: AudioLoader, folder: Path, rank: int = 0, world_size: int = 1) -> None:
+        """Let the loader bring the teachers' layers from `folder`, the first one's from there and each further one's
+        from a subfolder; computed where they are not there yet, by the processes together."""
+        kept = []
+        for number, teacher in enumerate(self.teachers):
+            place = folder if number == 0 else folder / f"teacher-{number + 1}"
+            targets = Targets(place, loader.dataset.cuts, teacher, self.teacher_layers[number])
+            targets.compute(teacher, rank, world_size)
+            kept.append(targets)
+        loader.dataset.targets = kept
 
     def frames(self, lengths: Tensor) -> Tensor:
         """(B,) samples -> (B,) frames that take part in the loss."""
         return self._whole(self.student.frame_lengths(lengths))
 
+    @property
+    def _numbers(self) -> range:
+        return range(len(self.teachers))
+
+    def _ask(self, number: int, waveforms: Tensor, lengths: Tensor | None) -> list[Tensor]:
+        layers = self.teacher_layers[number]
+        found = self.teachers[number](waveforms, lengths, layers[-1])
+        return [found[layer - 1] for layer in layers]
+
     def _whole(self, frames: Tensor) -> Tensor:
         reduction = self.student.config.time_reduction
         return frames // reduction * reduction
+
+
+def _check_layers(config: FitHubertConfig, lesson: Lesson) -> tuple[int, ...]:
+    """The teacher's layers that the student's heads learn, one each."""
+    teacher, layers = lesson.teacher, lesson.layers
+    if layers is None:
+        if config.head_kind == "hint":
+            _expect_every_layer(config, teacher)
+    elif len(layers) != len(config.head_layers):
+        raise FitHubertError(
+            f"teacher {teacher.name}: expected in layers one for each of the student's {len(config.head_layers)} heads "
+            f"{config.head_layers} (student.head_layers), found {layers}"
+        )
+    name = "student.head_layers" if layers is None else "teacher.layers"
+    layers = config.head_layers if layers is None else layers
+    if max(layers, default=0) not in range(1, teacher.num_layers + 1):
+        raise FitHubertError(
+            f"teacher {teacher.name}: expected its layers {layers} ({name}), found layers "
+            f"1 to {teacher.num_layers}; set {name} to some of these"
+        )
+    return layers
+
+
+def _expect_every_layer(config: FitHubertConfig, teacher: Teacher) -> None:
+    """Without a choice of layers, hints are for as many as there are, in student and teacher."""
+    every_layer = tuple(range(1, config.num_layers + 1))
+    if config.head_layers != every_layer:
+        raise FitHubertError(
+            f"expected a prediction head on every student layer {every_layer}, found {config.head_layers}; "
+            "leave head_layers out of the student config, or say in teacher.layers what each head learns"
+        )
+    if config.num_layers != teacher.num_layers:
+        raise FitHubertError(
+            f"teacher {teacher.name}: expected {config.num_layers} layers (student.num_layers), found "
+            f"{teacher.num_layers}; it is learned layer by layer, so set student.num_layers: {teacher.num_layers}, or "
+            "student.head_layers and teacher.layers to the pairs that shall meet"
+        )
 
 
 def copy_first_layers(teacher: Teacher, student: FitHubert) -> None:
@@ -109,3 +249,20 @@ def copy_first_layers(teacher: Teacher, student: FitHubert) -> None:
                 "false"
             )
     student.load_state_dict({name: there[name].clone() for name in wanted}, strict=False)
+
+
+def begin_as(student: FitHubert, name: str) -> None:
+    """Give the student the weights of another one's file, or of an embedded one; heads that do not fit it are left out.
+
+    Raises FitHubertError where anything but heads has another shape.
+    """
+    there = load_fithubert(name if Path(name).is_file() else find(name)).state_dict()
+    here = student.state_dict()
+    fits = {key: tensor for key, tensor in there.items() if key in here and tensor.shape == here[key].shape}
+    for key in sorted(here.keys() | there.keys()):
+        if key not in fits and not key.startswith("heads."):
+            found, expected = (tuple(part[key].shape) if key in part else "none" for part in (there, here))
+            raise FitHubertError(
+                f"init {name}: expected a student of the same shape, found {key} {found} there and {expected} here"
+            )
+    student.load_state_dict(here | fits)

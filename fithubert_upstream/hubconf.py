@@ -53,12 +53,12 @@ def fithubert_url(ckpt, model_config=None, refresh=False, sha256=None, **options
 
 
 def fithubert_mini(**options):
-    """The small student inside the package, 1.3 M parameters, distilled from `hubert_mini`; needs no network."""
+    """The small student inside the package, 1.3 M parameters, distilled from Whisper base; needs no network."""
     return _embedded("fithubert_mini", **options)
 
 
 def hubert_mini(**options):
-    """The small HuBERT inside the package, 5.2 M parameters, pretrained on synthetic speech; needs no network."""
+    """The small HuBERT inside the package, 5.3 M parameters, distilled from Whisper base; needs no network."""
     return _embedded("hubert_mini", **options)
 
 

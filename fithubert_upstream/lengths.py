@@ -11,6 +11,7 @@ from torch import Tensor
 
 SAMPLE_RATE = 16_000
 FRAME_RATE = 320  # samples a frame: 20 ms, in HuBERT as in every FitHuBERT student
+FIRST_FRAME = 400  # samples that a frame of HuBERT's convolutions sees
 
 Length = TypeVar("Length", int, Tensor)
 ConvLayers = Sequence[tuple[int, int, int]]  # (channels, kernel, stride)

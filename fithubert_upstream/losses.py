@@ -10,9 +10,13 @@ from .lengths import valid_mask
 
 
 def hint_loss(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None, hint_weight: float = 0.1
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    lengths: Tensor | None,
+    hint_weight: float = 0.1,
+    kind: str = "mse",
 ) -> tuple[Tensor, Tensor]:
-    """FitHuBERT's loss: MSE of the last layer plus `hint_weight` times the sum of the others' MSEs.
+    """FitHuBERT's loss: the last layer's error plus `hint_weight` times the sum of the others'.
 
     L = MSE(head_N(s_N), t_N) + hint_weight * sum_{l<N} MSE(head_l(s_l), t_l), each MSE the mean over frames
     and dimensions (official train.py `calculate_loss`: `rec_loss_weight` 1, `random_layer_weight` 0.1 over
@@ -22,28 +26,22 @@ def hint_loss(
     ----------
     student, teacher : N layers each, (B, L, D), layer l against layer l.
     lengths : (B,) frames that count; None when all do.
+    kind : "mse", or "l1_cosine" for `l1_cosine` in its place.
 
     Returns
     -------
-    The loss, and the (N,) layers' MSEs, detached.
+    The loss, and the (N,) layers' errors, detached.
     """
-    if lengths is None:
-        errors = [F.mse_loss(s, t) for s, t in zip(student, teacher, strict=True)]
-    else:
-        valid = valid_mask(lengths, student[0].size(1), student[0].device)[:, :, None]  # (B, L, 1)
-        count = lengths.sum() * student[0].size(2)
-        errors = [((s - t).square() * valid).sum() / count for s, t in zip(student, teacher, strict=True)]
-    losses = torch.stack(errors)  # (N,)
+    losses = (mse if kind == "mse" else l1_cosine)(student, teacher, lengths)
     return losses[-1] + hint_weight * losses[:-1].sum(), losses.detach()
 
 
 def prediction_loss(
     student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Kerpicci et al.'s loss (2022, arXiv 2210.16611), after DistilHuBERT's: L1 / K - log sigmoid(cos), over layers.
+    """Kerpicci et al.'s loss (2022, arXiv 2210.16611), after DistilHuBERT's: the sum of `l1_cosine` over layers.
 
-    L = sum_p mean_i [ ||t_{p,i} - s_{p,i}||_1 / K - log sigmoid(cos(t_{p,i}, s_{p,i})) ] with K dimensions. The paper
-    sums over the frames i; the mean, as s3prl's DistilHuBERT has it, leaves the loss alike for all lengths.
+    The paper sums over the frames too; the mean, as s3prl's DistilHuBERT has it, leaves the loss alike for all lengths.
 
     Parameters
     ----------
@@ -54,14 +52,28 @@ def prediction_loss(
     -------
     The loss, and the (N,) terms of the layers, detached.
     """
+    losses = l1_cosine(student, teacher, lengths)
+    return losses.sum(), losses.detach()
+
+
+def mse(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
+    """(N,) mean squared errors of N layers (B, L, D) over the frames that count."""
+    if lengths is None:
+        return torch.stack([F.mse_loss(s, t) for s, t in zip(student, teacher, strict=True)])
+    valid = valid_mask(lengths, student[0].size(1), student[0].device)[:, :, None]  # (B, L, 1)
+    count = lengths.sum() * student[0].size(2)
+    return torch.stack([((s - t).square() * valid).sum() / count for s, t in zip(student, teacher, strict=True)])
+
+
+def l1_cosine(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
+    """(N,) means of ||t - s||_1 / D - log sigmoid(cos(t, s)) of N layers (B, L, D) over the frames that count
+    (DistilHuBERT, Chang et al., 2022, arXiv 2110.01900)."""
     terms = [
         (s - t).abs().mean(2) - F.logsigmoid(F.cosine_similarity(s, t, dim=2))  # (B, L)
         for s, t in zip(student, teacher, strict=True)
     ]
     losses = torch.stack(terms)  # (N, B, L)
     if lengths is None:
-        losses = losses.mean((1, 2))  # (N,)
-    else:
-        valid = valid_mask(lengths, losses.size(2), losses.device)  # (B, L)
-        losses = (losses * valid).sum((1, 2)) / lengths.sum()  # (N,)
-    return losses.sum(), losses.detach()
+        return losses.mean((1, 2))
+    valid = valid_mask(lengths, losses.size(2), losses.device)  # (B, L)
+    return (losses * valid).sum((1, 2)) / lengths.sum()

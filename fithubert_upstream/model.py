@@ -1,5 +1,6 @@
 """FitHuBERT, the student: (waveforms, lengths) -> (layers, lengths)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -53,10 +54,7 @@ class FitHubert(nn.Module):
             )
             for _ in range(config.num_layers)
         )
-        head = HintHead if config.head_kind == "hint" else PredictionHead
-        self.heads = nn.ModuleDict(
-            {str(layer): head(dim, config.head_dim, config.time_reduction) for layer in config.head_layers}
-        )
+        self.heads = build_heads(config, config.head_layers, config.head_dim)
         self.dropout_input = Dropout(config.dropout_input)
         self.dropout = Dropout(config.dropout)
 
@@ -140,11 +138,13 @@ class FitHubert(nn.Module):
         frames = self.frame_lengths(lengths)
         return [self.project(hidden, reduced, frames, layer) for layer in self.config.head_layers], frames
 
-    def project(self, hidden: list[Tensor], reduced: Tensor, frames: Tensor, layer: int) -> Tensor:
-        """The head of one of `head_layers` on what `encode` gave: (B, L, head_dim) at 20 ms."""
+    def project(
+        self, hidden: list[Tensor], reduced: Tensor, frames: Tensor, layer: int, heads: nn.ModuleDict | None = None
+    ) -> Tensor:
+        """The head of one of `head_layers` on what `encode` gave: (B, L, head_dim) at 20 ms; another's with `heads`."""
         rate = self.config.time_reduction
         source = hidden[layer - 1] if self.config.head_kind == "hint" else hidden[-1]
-        return fit_frames(self.heads[str(layer)](source), rate * reduced, frames)
+        return fit_frames((heads or self.heads)[str(layer)](source), rate * reduced, frames)
 
     def repeat(self, hidden: Tensor, reduced: Tensor, frames: Tensor) -> Tensor:
         """(B, M, D) at 40 ms -> (B, L, D) at 20 ms, each frame repeated."""
@@ -172,6 +172,12 @@ class FitHubert(nn.Module):
         weights = self.state_dict()
         model.load_state_dict({name: weights[name] for name in model.state_dict()}, assign=True)
         return model.train(self.training)
+
+
+def build_heads(config: FitHubertConfig, layers: Sequence[int], width: int) -> nn.ModuleDict:
+    """Heads of a student for these layers and a teacher of some width, at random."""
+    head = HintHead if config.head_kind == "hint" else PredictionHead
+    return nn.ModuleDict({str(layer): head(config.embed_dim, width, config.time_reduction) for layer in layers})
 
 
 def fit_frames(x: Tensor, valid: Tensor, frames: Tensor) -> Tensor:

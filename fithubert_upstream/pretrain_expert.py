@@ -44,30 +44,33 @@ class UpstreamPretrainExpert(nn.Module):
             print(f"[pretrain] {why}")
         self.task = DistillationTask.from_config(self.config)
         self.dataloader = build_dataloader(data, self.data_seed)
+        if data.targets:
+            self.task.teachers.to(device)
+            self.task.keep_targets(self.dataloader, Path(data.targets) / "train")
         self.parallel_task = nn.DataParallel(self.task) if multi_gpu else self.task
         self.consumed = 0  # batches
         self.random_state: dict | None = None
 
     @property
     def model(self) -> nn.Module:
-        """What the runner optimises and clips: the student alone."""
-        return self.task.student
+        """What the runner optimises and clips: the student, and the heads for further teachers."""
+        return self.task.learner
 
     def get_train_dataloader(self):
         return self.dataloader
 
     def forward(self, data, records=None, global_step=0, log_step=1000, **kwargs) -> tuple[Tensor, dict]:
-        """The loss of a batch of (waveforms (B, T), lengths (B,)), and the records with it appended."""
+        """The loss of a `Batch`, and the records with it appended."""
         if self.random_state is not None:  # the last moment before dropout draws
             _set_random_state(self.random_state)
             self.random_state = None
-        waveforms, lengths = data
+        batch = data.to(self.device)
         records = defaultdict(list) if records is None else records
         kind = torch.device(self.device).type
         bf16 = self.precision == "bf16-mixed" and not torch.is_autocast_enabled(kind)  # not within the runner's fp16
         with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
-            loss, errors = self.parallel_task(waveforms.to(self.device), lengths)
-        loss, errors = loss.mean(), errors.view(-1, len(self.task.layers)).mean(0)
+            loss, errors = self.parallel_task(*batch)
+        loss, errors = loss.mean(), errors.view(-1, len(self.task.error_names)).mean(0)
         records["loss"].append(loss.detach())
         records["layers"].append(errors)
         self.consumed += 1
@@ -79,9 +82,9 @@ class UpstreamPretrainExpert(nn.Module):
     def log_records(self, records, logger, prefix, global_step, **kwargs) -> None:
         """The loss and each layer's since the last log, to TensorBoard and to `losses.csv` beside it."""
         row = {"step": global_step, "loss": torch.stack(records["loss"]).mean().item()}
-        for layer, error in zip(self.task.layers, torch.stack(records["layers"]).mean(0).tolist(), strict=True):
-            row[f"layer_{layer}"] = error
-            logger.add_scalar(f"{prefix}layer_{layer}", error, global_step=global_step)
+        for name, error in zip(self.task.error_names, torch.stack(records["layers"]).mean(0).tolist(), strict=True):
+            row[name] = error
+            logger.add_scalar(f"{prefix}{name}", error, global_step=global_step)
         _append_row(Path(logger.logdir) / "losses.csv", row)
 
     def add_state_to_save(self, all_states: dict) -> dict:
@@ -96,6 +99,7 @@ class UpstreamPretrainExpert(nn.Module):
             "data_seed": self.data_seed,
             "corpus": self.dataloader.corpus,
             "random_state": _get_random_state(),
+            "further_heads": self.task.learner.further.state_dict(),
         }
         return all_states
 
@@ -105,6 +109,7 @@ class UpstreamPretrainExpert(nn.Module):
             raise FitHubertError(f"expected a checkpoint that fits its own config, found another: {found}")
         self.task.student.load_state_dict(init_ckpt[STUDENT_KEY])
         state = init_ckpt[STATE_KEY]
+        self.task.learner.further.load_state_dict(state.get("further_heads", {}))
         self.consumed = self.dataloader.sampler.consumed = state["consumed"]
         self.data_seed = self.dataloader.sampler.seed = state["data_seed"]
         self.random_state = state["random_state"]

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from .config import DistillationConfig
+from .config import DistillationConfig, TeacherConfig
 
 # Keys of the tasks' configs, s3prl's and ours, whose values are files or folders.
 _PATHS = (
@@ -18,6 +18,11 @@ _PATHS = (
 def absolute(name: str | None) -> str | None:
     """A path that is there, as it is named from any folder; whatever else it is (a URL, an id), as it is."""
     return str(Path(name).absolute()) if name and Path(name).exists() else name
+
+
+def _absolute_parts(name: str | None) -> str | None:
+    """`absolute` for a file that may be in parts, with commas between."""
+    return name and ",".join(absolute(part) for part in name.split(","))
 
 
 def digest_of(name: str | None) -> str | None:
@@ -38,11 +43,15 @@ def difference(then: Any, now: Any, key: str = "config") -> str | None:
 
 
 def with_absolute_paths(config: DistillationConfig) -> DistillationConfig:
-    """The same, with the teacher's files as they are named from any folder."""
-    teacher = config.teacher
+    """The same, with the teachers' files as they are named from any folder."""
+    teachers = tuple(map(_with_absolute_paths, config.teachers))
+    teacher = _with_absolute_paths(config.teacher)
+    return dataclasses.replace(config, teacher=teacher, teachers=teachers, init=absolute(config.init))
+
+
+def _with_absolute_paths(teacher: TeacherConfig) -> TeacherConfig:
     names = {"ckpt"} if teacher.source in ("s3prl", "torchaudio") else {"model", "ckpt"}
-    paths = {name: absolute(getattr(teacher, name)) for name in names}
-    return dataclasses.replace(config, teacher=dataclasses.replace(teacher, **paths))
+    return dataclasses.replace(teacher, **{name: _absolute_parts(getattr(teacher, name)) for name in names})
 
 
 def make_absolute(block: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ def main(argv: list[str]) -> Path:
         runner.train()
     name_final_states(expdir)
     student = expdir / "student.safetensors"
-    save_checkpoint(runner.upstream.model, student)
+    save_checkpoint(runner.upstream.task.student, student)
     return student
 
 
@@ -212,7 +212,7 @@ def _check_same(given: dict[str, Any], then: argparse.Namespace, model: dict) ->
     files = {}
     if "upstream_config" in given:
         now = with_absolute_paths(DistillationConfig.from_yaml(find_config(given["upstream_config"])))
-        files["-g"] = (given["upstream_config"], model, now.to_dict())
+        files["-g"] = (given["upstream_config"], DistillationConfig.from_dict(model).to_dict(), now.to_dict())
     if "config" in given and hasattr(then, "begun_config"):
         files["-c"] = (given["config"], then.begun_config, read_yaml(find_config(given["config"])))
     for flag, (name, was, now) in files.items():

@@ -39,9 +39,10 @@ class Row:
 
     @property
     def score(self) -> float | None:
-        """superb_s over the four tasks; None unless all are there."""
+        """superb_s over the four tasks; None unless all are there, and below 0, where it means nothing."""
         values = {task: getattr(self, task) for task in REFERENCE}
-        return None if None in values.values() else superb_score(values)
+        score = None if None in values.values() else superb_score(values)
+        return None if score is None or round(score) < 0 else score
 
 
 def superb_score(values: dict[str, float]) -> float:

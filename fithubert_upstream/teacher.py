@@ -20,14 +20,12 @@ from . import teacher_weights
 from .checkpoint import load_fithubert
 from .config import TeacherConfig
 from .errors import FitHubertError, from_extra
-from .lengths import FRAME_RATE, SAMPLE_RATE, valid_mask
+from .lengths import FIRST_FRAME, FRAME_RATE, SAMPLE_RATE, valid_mask
 from .model import FitHubert
 from .whisper import SHIFT
 from .whisper_weights import load_whisper
 
-# What the student's own frame count is made to match: HuBERT's convolutions, the first frame of which sees 400 samples.
-TEACHER_FRAMES_IN_A_SECOND = 49
-FIRST_FRAME = 400
+TEACHER_FRAMES_IN_A_SECOND = 49  # what the student's own frame count is made to match: HuBERT's convolutions
 WHISPER_CONTEXT = 10 * SAMPLE_RATE
 
 TRANSFORMERS_TYPES = ("hubert", "wav2vec2", "wavlm")

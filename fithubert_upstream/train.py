@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from .batches import Batch
 from .checkpoint import CONFIG_KEY, STUDENT_KEY, save_checkpoint
 from .data import build_dataloader
 from .distillation import DistillationTask
@@ -90,14 +91,19 @@ class Training:
         self.valid_loader = None
         if config.train.data.valid:
             self.valid_loader = build_dataloader(config.train.data, trainer.seed, split="valid", **shard)
+        fabric.to_device(self.task.teachers)
+        if config.train.data.targets:
+            for split, loader in {"train": self.loader, "valid": self.valid_loader}.items():
+                if loader is not None:
+                    self.task.keep_targets(loader, Path(config.train.data.targets) / split, **shard)
+            fabric.barrier()
         epoch = len(self.loader.sampler.plan) / self.batches_an_update  # in updates
         self.steps = trainer.steps or math.ceil(trainer.epochs * epoch)
         self.valid_every = trainer.valid_every or math.ceil(epoch)
 
-        fabric.to_device(self.task.teacher)
         fused = fabric.device.type == "cpu" or trainer.precision != "16-mixed"  # whose scaler could not be clipped
-        optimizer = build_optimizer(self.task.student.to(fabric.device), config.train.optimizer, fused)
-        self.student, self.optimizer = fabric.setup(self.task.student.train(), optimizer)
+        optimizer = build_optimizer(self.task.learner.to(fabric.device), config.train.optimizer, fused)
+        self.learner, self.optimizer = fabric.setup(self.task.learner.train(), optimizer)
         self.group = cpu_group(fabric)
 
         torch.manual_seed(trainer.seed + fabric.global_rank)  # other dropout in each process
@@ -121,7 +127,7 @@ class Training:
         if self.fabric.is_global_zero:
             remove_temporaries(self.folder)
             write_text(self.folder / "config.yaml", self.config.to_yaml())
-            self.log = TrainLog(self.folder, self.task.layers, self.step, self.steps)
+            self.log = TrainLog(self.folder, self.task.error_names, self.step, self.steps)
         try:
             with StopSignal() as stop:
                 signal = self._loop(stop)
@@ -166,7 +172,7 @@ class Training:
             self.save()
         return signal
 
-    def update(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def update(self, batches: Iterator[Batch]) -> None:
         """One step of the optimizer on `accumulate` batches of each process."""
         self.step += 1
         rate = learning_rate(self.config.train.optimizer, self.step, self.steps)
@@ -175,34 +181,33 @@ class Training:
         count = self.trainer.accumulate
         record = 0.0
         for i in range(count):
-            waveforms, lengths = next(batches)
-            self.watch.add(int(lengths.sum()) / SAMPLE_RATE)
-            waveforms, lengths = self._to_device(waveforms, lengths)
-            with self.fabric.no_backward_sync(self.student, enabled=i < count - 1):
+            batch = next(batches)
+            self.watch.add(int(batch.lengths.sum()) / SAMPLE_RATE)
+            with self.fabric.no_backward_sync(self.learner, enabled=i < count - 1):
                 with self.fabric.autocast():
-                    loss, errors = self.task.loss(self.student, waveforms, lengths)
+                    loss, errors = self.task.loss(self.learner, *self._to_device(batch))
                 self.fabric.backward(loss / count)
             record = record + torch.cat([loss.detach()[None], errors]) / count
         self.pending.append(record)
         if self.trainer.clip < math.inf:
             self.fabric.clip_gradients(
-                self.student, self.optimizer, max_norm=self.trainer.clip, error_if_nonfinite=False
+                self.learner, self.optimizer, max_norm=self.trainer.clip, error_if_nonfinite=False
             )
         self.optimizer.step()
         self.optimizer.zero_grad()
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The last layer's error over all frames of the validation set; its MSE is what the authors select by."""
-        self.student.eval()
+        """The (first teacher's) last layer's error over all frames of the validation set; the authors select by its
+        MSE."""
+        self.learner.eval()
         total = torch.zeros(2, dtype=torch.float64)  # squared error x frames, frames
-        for waveforms, lengths in self.valid_loader:
-            frames = self.task.frames(lengths).sum()
-            waveforms, lengths = self._to_device(waveforms, lengths)
+        for batch in self.valid_loader:
+            frames = self.task.frames(batch.lengths).sum()
             with self.fabric.autocast():
-                _, errors = self.task.loss(self.task.student, waveforms, lengths)
-            total += torch.stack([errors[-1].cpu() * frames, frames])
-        self.student.train()
+                _, errors = self.task.loss(self.task.learner, *self._to_device(batch))
+            total += torch.stack([errors[len(self.task.layers) - 1].cpu() * frames, frames])
+        self.learner.train()
         error, frames = self.fabric.all_reduce(total, reduce_op="sum").tolist()
         valid = error / frames
         self.waited += 1
@@ -218,20 +223,21 @@ class Training:
         self.pending = []
         if self.fabric.is_global_zero:
             row = {"step": self.step, "loss": loss}
-            row |= {f"layer_{layer}": error for layer, error in zip(self.task.layers, errors, strict=True)}
+            row |= dict(zip(self.task.error_names, errors, strict=True))
             row |= {"valid": valid, "lr": self.optimizer.param_groups[0]["lr"]}
             self.log.add(row | {"hours_per_hour": self.watch.row(self.fabric.world_size)})
 
     def save(self) -> None:
         """Write last.ckpt under another name, then put it in the place of the one before."""
         pending = self._settle().cpu() if self.pending else None
-        if not all(bool(p.isfinite().all()) for p in self.task.student.parameters()):
+        if not all(bool(p.isfinite().all()) for p in self.task.learner.parameters()):
             raise self._not_finite(self.step, "weights")
         random_states = gather(get_random_state(self.fabric.device), self.group)
         if self.fabric.is_global_zero:
             state = {
                 STUDENT_KEY: self.task.student.state_dict(),
                 CONFIG_KEY: self.task.student.config.to_dict(),
+                "further_heads": self.task.learner.further.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),  # the scaler of 16-mixed
                 "precision_name": self.fabric.strategy.precision.precision,
@@ -270,6 +276,7 @@ class Training:
                 f"{state['step']}; raise trainer.steps, or choose another name with -n"
             )
         self.task.student.load_state_dict(state[STUDENT_KEY])
+        self.task.learner.further.load_state_dict(state.get("further_heads", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
@@ -305,9 +312,10 @@ class Training:
             raise self._not_finite(self.step - len(finite) + 1 + finite.index(False), "loss")
         return records
 
-    def _to_device(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
-        padded = bool((lengths != waveforms.size(1)).any())
-        return waveforms.to(self.fabric.device, non_blocking=True), lengths if padded else None
+    def _to_device(self, batch: Batch) -> Batch:
+        """There, without lengths where nothing is padded."""
+        padded = bool((batch.lengths != batch.waveforms.size(1)).any())
+        return batch.to(self.fabric.device)._replace(lengths=batch.lengths if padded else None)
 
     def _not_finite(self, step: int, what: str) -> FitHubertError:
         sampler, end = self.loader.sampler, step * self.batches_an_update
@@ -323,7 +331,7 @@ class Training:
         return 0 < self.trainer.patience <= self.waited
 
 
-def endless(loader: DataLoader, consumed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def endless(loader: DataLoader, consumed: int) -> Iterator[Batch]:
     """Batches for ever, epoch after epoch, from the one after `consumed` (of all processes together) on."""
     loader.sampler.consumed = consumed
     while True:

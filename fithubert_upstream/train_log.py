@@ -17,16 +17,16 @@ from .tensorboard_compat import drop_what_cannot_be_written
 class TrainLog:
     """The log of a run in `folder`, for the one process that writes; rows after `step`, left from a break, go.
 
-    A row is `step`, `loss`, a `layer_N` for each learned layer (means since the row before), `valid` (empty where none
-    was made), `lr`, and `hours_per_hour`: hours of audio learned from in an hour, everything counted in.
+    A row is `step`, `loss`, the errors named `errors` (means since the row before), `valid` (empty where none was
+    made), `lr`, and `hours_per_hour`: hours of audio learned from in an hour, everything counted in.
     """
 
-    def __init__(self, folder: Path, layers: Sequence[int], step: int, steps: int):
+    def __init__(self, folder: Path, errors: Sequence[str], step: int, steps: int):
         from tensorboardX import SummaryWriter
 
         drop_what_cannot_be_written()
 
-        self.names = ["step", "loss", *(f"layer_{layer}" for layer in layers), "valid", "lr", "hours_per_hour"]
+        self.names = ["step", "loss", *errors, "valid", "lr", "hours_per_hour"]
         self.path = folder / "losses.csv"
         kept = [row for row in read_losses(self.path) if row["step"] <= step]
         with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

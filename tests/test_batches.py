@@ -111,3 +111,14 @@ def test_ranks_together_have_one_stretch_of_the_global_list(world_size, consumed
     for _ in shares[0]:
         samplers[0].note()
     assert samplers[0].consumed == consumed + len(together)
+
+
+def test_long_utterances_come_as_often_as_their_crops_fit():
+    seconds = np.array([0.5, 1.0, 2.5, 7.9, 4.0], np.float32)
+    settings = {"batch_seconds": 2.0, "longest": 1.0}
+    plan = BatchPlan(seconds, np.zeros(5, int), **settings, proportional=True)
+    for epoch in range(3):
+        counts = np.bincount(np.concatenate(plan.epoch(1, epoch)), minlength=5)
+        assert counts.tolist() == [1, 1, 3, 8, 4]
+    once = BatchPlan(seconds, np.zeros(5, int), **settings)
+    assert np.bincount(np.concatenate(once.epoch(1, 0))).tolist() == [1] * 5

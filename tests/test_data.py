@@ -23,7 +23,7 @@ def take(loader, count):
     """The first `count` batches, over as many epochs as it takes."""
     batches = []
     while len(batches) < count:
-        for waveforms, _ in loader:
+        for waveforms, *_ in loader:
             batches.append(waveforms)
             if len(batches) == count:
                 break
@@ -44,7 +44,7 @@ def test_cropped_batches_are_pieces_of_their_files(tmp_path):
     loader = build_dataloader(data(make_corpus(tmp_path)), seed=1)
     wholes = [load_waveform(path) for path in find_audio(tmp_path)]
     seen = 0
-    for waveforms, lengths in loader:
+    for waveforms, lengths, *_ in loader:
         assert (lengths == waveforms.size(1)).all()
         for wav in waveforms:
             assert any(
@@ -59,16 +59,16 @@ def test_cropped_batches_are_pieces_of_their_files(tmp_path):
 
 def test_crops_are_no_longer_than_asked(tmp_path):
     loader = build_dataloader(data(make_corpus(tmp_path), crop_seconds=0.55), seed=1)
-    assert {waveforms.size(1) for waveforms, _ in loader} == {8800}
+    assert {waveforms.size(1) for waveforms, *_ in loader} == {8800}
 
 
 @pytest.mark.parametrize("size", [{"batch_size": 3}, {"batch_seconds": 2.1}])
 def test_uncropped_batches_hold_each_file_once(tmp_path, size):
     loader = build_dataloader(data(make_corpus(tmp_path), crop="none", **size), seed=1)
     batches = list(loader)
-    got = sorted(int(n) for _, lengths in batches for n in lengths)
+    got = sorted(int(n) for _, lengths, *_ in batches for n in lengths)
     assert got == sorted(len(load_waveform(path)) for path in find_audio(tmp_path))
-    for waveforms, lengths in batches:
+    for waveforms, lengths, *_ in batches:
         for wav, n in zip(waveforms, lengths, strict=True):
             assert (wav[n:] == 0).all() and wav[:n].any()
         assert "batch_seconds" not in size or waveforms.numel() <= 2.1 * 16000
@@ -96,7 +96,7 @@ def test_processes_share_the_batches_of_one(tmp_path):
     start = 0
     for expected in (6, 3, 3, 6):  # 4 and 2 of the next epoch; 2 left and 1; 3 left; again
         rounds = [list(loader) for loader in loaders]
-        merged = [waveforms for together in zip(*rounds, strict=True) for waveforms, _ in together]
+        merged = [waveforms for together in zip(*rounds, strict=True) for waveforms, *_ in together]
         assert len(merged) == expected and same(merged, unbroken[start : start + expected])
         start += expected
     assert {loader.sampler.consumed for loader in loaders} == {start}
@@ -115,10 +115,10 @@ def test_validation_is_the_same_each_time_and_whole(tmp_path, world_size):
     ]
     once = [list(loader) for loader in loaders]
     assert [len(batches) for batches in once] == [len(loader) for loader in loaders]
-    got = sorted(int(n) for batches in once for _, lengths in batches for n in lengths)
+    got = sorted(int(n) for batches in once for _, lengths, *_ in batches for n in lengths)
     assert got == sorted(len(load_waveform(path)) for path in find_audio(tmp_path))
     for batches, loader in zip(once, loaders, strict=True):
-        assert same([wav for wav, _ in batches], [wav for wav, _ in loader])
+        assert same([wav for wav, *_ in batches], [wav for wav, *_ in loader])
 
 
 def test_epochs_differ_and_seeds_differ(tmp_path):
@@ -139,7 +139,7 @@ def test_other_rates_and_channels_become_mono_at_16_khz(tmp_path):
     time = np.arange(8000) / 8000
     left, right = np.sin(2 * np.pi * 440 * time), 0.5 * np.sin(2 * np.pi * 300 * time)
     write(tmp_path / "a.wav", np.stack([left, right], axis=1).astype(np.float32), 8000)
-    ((waveforms, lengths),) = build_dataloader(data(tmp_path), seed=0)
+    ((waveforms, lengths, *_),) = build_dataloader(data(tmp_path), seed=0)
     expected = soxr.resample(((left + right) / 2).astype(np.float32), 8000, 16000)
     assert lengths.tolist() == [16000]
     np.testing.assert_allclose(waveforms[0], expected, atol=1e-6)
@@ -167,7 +167,7 @@ def test_bad_files_are_named_counted_and_skipped(tmp_path, capsys, kind, words, 
     for split in ("train", "valid"):
         loader = build_dataloader(data(tmp_path, crop="none", num_workers=workers), seed=1, split=split)
         for _ in range(2):
-            assert sorted(int(n) for _, lengths in loader for n in lengths) == good
+            assert sorted(int(n) for _, lengths, *_ in loader for n in lengths) == good
         told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[data] skipped ")]
         assert len(told) == len(loader.bad) == 2 and loader.bad.total == 8
         for name, line in zip(sorted(loader.bad.reasons), sorted(told), strict=True):
@@ -251,7 +251,7 @@ def test_a_source_that_is_not_there(tmp_path):
         ({"train": 3}, "train: expected a list of words"),
         ({"min_seconds": -1}, "min_seconds from 0 to max_seconds"),
         ({"crop_seconds": float("nan")}, "crop_seconds: expected float, found nan"),
-        ({"crop": "longest"}, "crop shortest or none"),
+        ({"crop": "longest"}, "crop shortest, proportional or none"),
         ({"crop_seconds": 0.1}, "crop_seconds of at least min_seconds"),
         ({"max_bad": 3.0}, r"max_bad in \[0, 1\]"),
         ({"libri_root": "/x"}, "unknown key 'libri_root'"),

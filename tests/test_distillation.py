@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from fithubert_upstream.checkpoint import save_checkpoint
 from fithubert_upstream.config import DistillationConfig, FitHubertConfig
-from fithubert_upstream.distillation import DistillationTask
+from fithubert_upstream.distillation import DistillationTask, Lesson
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.losses import hint_loss, prediction_loss
 from fithubert_upstream.model import FitHubert
@@ -132,3 +133,71 @@ def test_wavlm_has_no_layers_to_begin_with(tmp_path, kerpicci):
     kerpicci["teacher"]["model"] = str(make_teacher(tmp_path / "w", "wavlm", layers=4))
     with pytest.raises(FitHubertError, match="expected HuBERT or wav2vec 2.0.*init_from_teacher: false"):
         DistillationTask.from_config(DistillationConfig.from_dict(kerpicci))
+
+
+def test_heads_learn_the_layers_that_are_chosen_for_them(tmp_path):
+    deep = TransformersTeacher(str(make_teacher(tmp_path / "t", layers=4)))
+    task = DistillationTask(make_student(head_layers=[2]), Lesson(deep, (3,))).eval()
+    wavs = torch.randn(2, 8000 - 320)
+    (head,), frames = task.student(wavs)
+    loss, errors = task(wavs)
+    even = int(frames.max()) // 2 * 2
+    torch.testing.assert_close(loss, torch.nn.functional.mse_loss(head[:, :even], deep(wavs)[2][:, :even]))
+    assert task.error_names == ["layer_2"] and len(errors) == 1
+    with pytest.raises(FitHubertError, match=r"one for each of the student's 1 heads \(2,\).*found \(3, 4\)"):
+        DistillationTask(make_student(head_layers=[2]), Lesson(deep, (3, 4)))
+    with pytest.raises(FitHubertError, match=r"expected its layers \(5,\) \(teacher.layers\), found layers 1 to 4"):
+        DistillationTask(make_student(head_layers=[2]), Lesson(deep, (5,)))
+
+
+def test_two_teachers_count_as_they_weigh(teacher, tmp_path):
+    wide = TransformersTeacher(str(make_teacher(tmp_path / "wide", width=32)))
+    lessons = Lesson(teacher, weight=0.5), Lesson(wide, weight=2.0)
+    task = DistillationTask(make_student(), *lessons).train()
+    wavs = torch.randn(2, 8000)
+    loss, errors = task.eval()(wavs)
+    assert task.error_names == ["layer_1", "layer_2", "teacher_2_layer_1", "teacher_2_layer_2"]
+    (one, two, three, four) = errors
+    torch.testing.assert_close(loss, 0.5 * (two + 0.1 * one) + 2.0 * (four + 0.1 * three))
+    alone, _ = DistillationTask(task.student, teacher)(wavs)
+    torch.testing.assert_close(alone, two + 0.1 * one)
+    task.train()(wavs)[0].backward()
+    assert all(p.grad.abs().sum() > 0 for p in task.learner.further.parameters())
+
+
+def test_teachers_of_a_config(tmp_path):
+    folder = make_teacher(tmp_path / "t")
+    teachers = [{"model": str(folder)}, {"model": str(folder), "weight": 0.25}]
+    config = DistillationConfig.from_dict({"student": STUDENT, "teachers": teachers})
+    assert config.teacher == config.teachers[0] and config == DistillationConfig.from_dict(config.to_dict())
+    task = DistillationTask.from_config(config)
+    assert len(task.teachers) == 2 and task.weights == [1.0, 0.25]
+    with pytest.raises(FitHubertError, match="expected teacher or teachers, found both"):
+        DistillationConfig.from_dict({"teacher": {"model": "another"}, "teachers": teachers})
+    with pytest.raises(FitHubertError, match="expected a weight above 0, found 0.0"):
+        DistillationConfig.from_dict({"teacher": {"weight": 0}})
+
+
+def test_a_student_begins_as_another(tmp_path, teacher):
+    torch.manual_seed(3)
+    other = make_student(head_dim=30)
+    save_checkpoint(other, tmp_path / "other.safetensors")
+    config = {
+        "student": STUDENT,
+        "teacher": {"model": str(tmp_path / "t")},
+        "init": str(tmp_path / "other.safetensors"),
+    }
+    student = DistillationTask.from_config(DistillationConfig.from_dict(config)).student
+    for name, weight in other.state_dict().items():
+        same = student.state_dict()[name].shape == weight.shape and torch.equal(student.state_dict()[name], weight)
+        assert same or name.startswith("heads.")
+    assert torch.equal(student.heads["1"].upsample.weight, other.heads["1"].upsample.weight)  # those that fit
+    for changes, words in (
+        ({"embed_dim": 16}, r"encoder_norm.bias \(32,\) there and \(16,\) here"),
+        ({"num_layers": 1, "head_layers": [1]}, "layers.1.*there and none here"),
+    ):
+        wrong = config | {"student": STUDENT | changes, "teacher": {"model": str(tmp_path / "t"), "layers": [1]}}
+        with pytest.raises(FitHubertError, match=words):
+            DistillationTask.from_config(DistillationConfig.from_dict(wrong))
+    with pytest.raises(FitHubertError, match="expected init or init_from_teacher, found both"):
+        DistillationConfig.from_dict(config | {"init_from_teacher": True})

@@ -4,15 +4,19 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import soundfile
 
+from fithubert_upstream import assets
 from fithubert_upstream.checkpoint import load_fithubert
-from fithubert_upstream.config import DistillationConfig, find_config
+from fithubert_upstream.config import DistillationConfig
 from fithubert_upstream.train import main as distill
 
 from .conftest import REPO
+from .tiny import build_whisper
 
 MINI = REPO / "examples" / "mini"
 
@@ -38,18 +42,43 @@ def test_recipe(output, monkeypatch):
     assert len(speakers[0]) == 2 and not speakers[0] & speakers[1]
 
     run("pretrain_hubert.py", speech, hubert, "--steps", "2", "1")
-    teacher = hubert / "hubert_mini.safetensors"
+    pretrained = hubert / "hubert_mini.safetensors"
     made = {path: path.stat().st_mtime_ns for path in hubert.rglob("*.pt")}
-    config = load_fithubert(teacher).config
+    config = load_fithubert(pretrained).config
     assert config.time_reduction == 1 and config.head_layers == ()
     run("pretrain_hubert.py", speech, hubert, "--steps", "2", "1")
     assert made == {path: path.stat().st_mtime_ns for path in hubert.rglob("*.pt")}  # done is done
 
-    monkeypatch.setenv("SPEECH", str(speech))
-    words = [f"model.teacher.model={teacher}", "trainer.steps=1", "data.batch_seconds=4"]
-    flags = ["-g", "fithubert_mini.yaml", "-c", str(MINI / "distill.yaml"), "-p", str(output / "fithubert")]
-    student = load_fithubert(distill([*flags, *words]))
-    assert student.config == DistillationConfig.from_yaml(find_config("fithubert_mini.yaml")).student
+    run("gather_speech.py", output / "real", speech / "train", speech / "dev")
+    monkeypatch.setenv("SPEECH", str(output / "real"))
+    monkeypatch.setenv("TARGETS", str(output / "targets"))
+    whisper = output / "whisper"
+    build_whisper(width=512, layers=6).save_pretrained(whisper)
+    short = [f"model.teacher.model={whisper}", "trainer.steps=1", "data.batch_seconds=4", "data.num_workers=0"]
+    for name, words in {"hubert": [f"model.init={pretrained}"], "fithubert": []}.items():
+        flags = ["-g", str(MINI / f"{name}.yaml"), "-c", str(MINI / "distill.yaml"), "-p", str(output / f"{name}-run")]
+        student = load_fithubert(distill([*flags, *short, *words]))
+        assert student.config == DistillationConfig.from_yaml(MINI / f"{name}.yaml").student
+    embedded = load_fithubert(assets.find("hubert_mini")).config
+    assert replace(load_fithubert(pretrained).config, head_layers=(6,), head_dim=512) == embedded
+
+
+def test_gathered_speakers_are_in_one_split_only(tmp_path):
+    for corpus, speakers in {"one": 20, "two": 16}.items():
+        for speaker in range(speakers):
+            path = tmp_path / corpus / f"{speaker:02d}" / "chapter" / "a.wav"
+            path.parent.mkdir(parents=True)
+            soundfile.write(path, 0.1 * np.random.default_rng(speaker).standard_normal(800), 8000)
+    (tmp_path / "one" / "00" / "broken.wav").write_bytes(b"RIFF")
+    run("gather_speech.py", tmp_path / "out", tmp_path / "one", tmp_path / "two")
+    folders = {split: tmp_path / "out" / split for split in ("train", "dev")}
+    found = {
+        split: {path.relative_to(folder).as_posix() for path in folder.rglob("*.flac")}
+        for split, folder in folders.items()
+    }
+    assert found["dev"] == {"one/00/chapter/a.flac", "one/17/chapter/a.flac", "two/14/chapter/a.flac"}
+    assert len(found["train"]) == 33 and not found["train"] & found["dev"]
+    assert soundfile.info(folders["dev"] / "one" / "00" / "chapter" / "a.flac").samplerate == 16000
 
 
 @pytest.mark.slow  # of what test_recipe makes
@@ -60,6 +89,11 @@ def test_heard_is_another_recording_of_the_same(output):
     assert all(len(a) == len(b) for a, b in pairs)
     changed = [abs(a - b).max() > 1e-3 for a, b in pairs]
     assert any(changed) and not all(changed)
+
+
+def test_run_sh_wants_real_speech():
+    done = subprocess.run(["bash", str(MINI / "run.sh"), "folder"], capture_output=True, text=True)
+    assert done.returncode == 2 and "openslr.org/31" in done.stderr
 
 
 def test_run_sh_names_what_is_there():

@@ -209,7 +209,11 @@ def test_int8_of_speech(mini, mini_files, real_data):
 
 def test_int8_holds_no_float_weights(mini_files):
     tensors = {tensor.name: tensor for tensor in onnx.load(mini_files[1]).graph.initializer}
-    floats = [t for t in tensors.values() if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) > 1000]
+    floats = [
+        t
+        for t in tensors.values()
+        if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1 and np.prod(t.dims) > 1000
+    ]
     assert floats == []
     assert len([t for t in tensors.values() if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]) > 30
 
@@ -223,7 +227,8 @@ def test_command(tmp_path, monkeypatch, capsys, flags):
     what = "cosine to the fp32 features 0.99" if flags else "largest difference to the student "
     text = capsys.readouterr().out
     assert text.count("\n") == 1
-    assert all(part in text for part in (str(target), "1,264,832 parameters", size, what)), text
+    count = f"{sum(p.numel() for p in make_student('fithubert_mini').parameters()):,} parameters"
+    assert all(part in text for part in (str(target), count, size, what)), text
 
 
 def assert_error(folder, words, *command):

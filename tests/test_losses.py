@@ -50,3 +50,13 @@ def test_prediction_loss_by_loops():
     torch.testing.assert_close(errors, torch.tensor(layers))
     full, _ = prediction_loss(list(student), list(teacher), None)
     torch.testing.assert_close(full, prediction_loss(list(student), list(teacher), torch.tensor([5, 5]))[0])
+
+
+def test_hints_by_l1_and_cosine():
+    """The terms of prediction heads, each weighted as the MSEs of hints are."""
+    student, teacher = list(torch.randn(3, 2, 5, 4)), list(torch.randn(3, 2, 5, 4))
+    lengths = torch.tensor([5, 3])
+    _, terms = prediction_loss(student, teacher, lengths)
+    loss, errors = hint_loss(student, teacher, lengths, hint_weight=0.3, kind="l1_cosine")
+    torch.testing.assert_close(errors, terms)
+    torch.testing.assert_close(loss, terms[2] + 0.3 * (terms[0] + terms[1]))

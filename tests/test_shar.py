@@ -47,13 +47,13 @@ def test_batches_resume_and_are_shared_among_processes(shar, size, workers, monk
     monkeypatch.setattr(batches, "WINDOW", 10)  # two shards at a time
     config = DataConfig((str(shar),), num_workers=workers, **size)
     loader = build_dataloader(config, seed=3)
-    unbroken = [waveforms for _ in range(2) for waveforms, _ in loader]
+    unbroken = [waveforms for _ in range(2) for waveforms, *_ in loader]
     assert len(unbroken) == 2 * len(loader) and sum(map(len, unbroken)) == 40
     resumed = build_dataloader(config, seed=3)
     resumed.sampler.consumed = 7
-    assert all(map(torch.equal, unbroken[7 : len(loader)], (waveforms for waveforms, _ in resumed)))
+    assert all(map(torch.equal, unbroken[7 : len(loader)], (waveforms for waveforms, *_ in resumed)))
     ranks = [build_dataloader(config, seed=3, rank=rank, world_size=2) for rank in range(2)]
-    merged = [waveforms for together in zip(*ranks, strict=True) for waveforms, _ in together]
+    merged = [waveforms for together in zip(*ranks, strict=True) for waveforms, *_ in together]
     assert all(map(torch.equal, unbroken, merged)) and len(merged) >= len(loader)
 
 
@@ -64,7 +64,7 @@ def test_a_shard_that_is_cut_short_is_bad_utterances(shar, tmp_path):
         content = path.read_bytes()
         (folder / path.name).write_bytes(content[:30000] if path.name == "recording.000001.tar" else content)
     loader = build_dataloader(DataConfig((str(folder),), batch_size=4, max_bad=0.5), seed=0)
-    assert sum(len(lengths) for _, lengths in loader) == 20 - len(loader.bad) and 1 <= len(loader.bad) <= 6
+    assert sum(len(lengths) for _, lengths, *_ in loader) == 20 - len(loader.bad) and 1 <= len(loader.bad) <= 6
     assert all("recording.000001.tar: utterance" in reason for reason in loader.bad.reasons.values())
     with pytest.raises(FitHubertError, match="recording.000001.tar"):
         list(build_dataloader(DataConfig((str(folder),), batch_size=4), seed=0))

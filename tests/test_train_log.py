@@ -10,13 +10,13 @@ def row(step: int, valid: float | None = None) -> dict:
 
 
 def test_rows_of_a_break_are_replaced(tmp_path):
-    log = TrainLog(tmp_path, layers=(1, 2), step=0, steps=4)
+    log = TrainLog(tmp_path, errors=["layer_1", "layer_2"], step=0, steps=4)
     rows = [row(1), row(2, 0.5), row(3)]
     for entry in rows:
         log.add(entry)
     log.close()
     assert read_losses(tmp_path / "losses.csv") == rows
-    log = TrainLog(tmp_path, layers=(1, 2), step=2, steps=4)
+    log = TrainLog(tmp_path, errors=["layer_1", "layer_2"], step=2, steps=4)
     assert read_losses(tmp_path / "losses.csv") == rows[:2]
     log.add(row(3, 0.25))
     assert read_losses(tmp_path / "losses.csv") == [*rows[:2], row(3, 0.25)]  # there as soon as it is written
@@ -26,7 +26,7 @@ def test_rows_of_a_break_are_replaced(tmp_path):
 
 def test_the_picture(tmp_path):
     assert draw_losses(tmp_path).read_bytes()[:4] == b"\x89PNG"  # of no rows
-    log = TrainLog(tmp_path, layers=(1, 2), step=0, steps=2)
+    log = TrainLog(tmp_path, errors=["layer_1", "layer_2"], step=0, steps=2)
     log.add(row(1, 0.3))
     log.close()
     empty = (tmp_path / "losses.png").stat().st_size

@@ -7,28 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from fithubert_upstream import torchaudio_compat
 from fithubert_upstream.config import TeacherConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.hubconf import whisper_local
 from fithubert_upstream.teacher import load_teacher
-from fithubert_upstream.whisper import LONGEST, MELS, log_mels
+from fithubert_upstream.whisper import LONGEST, log_mels
 from fithubert_upstream.whisper_expert import WhisperExpert
 from fithubert_upstream.whisper_weights import load_whisper
+
+from .tiny import build_whisper
 
 
 @pytest.fixture(scope="module")
 def whisper():
-    """transformers' model, 3 layers of 24, random."""
-    torchaudio_compat.mend_torchaudio_import()
-    import transformers
-
-    torch.manual_seed(0)
-    size = {"encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 40}
-    decoder = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 16, "vocab_size": 40}
-    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
-    config = transformers.WhisperConfig(d_model=24, num_mel_bins=MELS, **size, **decoder, **special)
-    return transformers.WhisperForConditionalGeneration(config).eval()
+    return build_whisper()
 
 
 @pytest.fixture(scope="module")

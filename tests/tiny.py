@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 import yaml
 
 from fithubert_upstream import torchaudio_compat
@@ -48,6 +49,19 @@ def make_teacher(folder: Path, kind: str = "hubert", width: int = 24, layers: in
     config = getattr(transformers, f"{names[kind]}Config")(**config)
     getattr(transformers, f"{names[kind]}Model")(config).save_pretrained(folder)
     return folder
+
+
+def build_whisper(width: int = 24, layers: int = 3):
+    """transformers' Whisper, random, in eval mode, with hardly a decoder."""
+    torchaudio_compat.mend_torchaudio_import()
+    import transformers
+
+    torch.manual_seed(0)
+    size = {"encoder_layers": layers, "encoder_attention_heads": 2, "encoder_ffn_dim": 40}
+    decoder = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 16, "vocab_size": 40}
+    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+    config = transformers.WhisperConfig(d_model=width, num_mel_bins=80, **size, **decoder, **special)
+    return transformers.WhisperForConditionalGeneration(config).eval()
 
 
 def make_corpus(folder: Path, utterances: int = 8, rate: int = 16000) -> Path:

@@ -120,7 +120,7 @@ def test_tensorboard_does_not_stop_the_training(tmp_path, monkeypatch, capsys):
 
 
 def test_the_log_of_losses_is_named(tmp_path):
-    log = TrainLog(tmp_path, [1], 0, 2)
+    log = TrainLog(tmp_path, ["layer_1"], 0, 2)
     row = {"step": 1, "loss": 1.0, "layer_1": 1.0, "valid": None, "lr": 1e-3, "hours_per_hour": 1.0}
     with room((tmp_path / "losses.csv").stat().st_size + 4), pytest.raises(FitHubertError, match="losses.csv: cannot"):
         log.add(row)

@@ -110,6 +110,9 @@ def test_a_base_install(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lacking, codes, _, converted, features = done.stdout.splitlines()
-    assert lacking == "batches benchmark_train cuts data lhotse_audio pretrain_expert processes shar train train_config"
-    assert codes == "2 2 2 2 2" and converted == "0" and features == "(1, 49, 256) UpstreamExpert"
+    assert lacking == (
+        "batches benchmark_train cuts data distillation lhotse_audio pretrain_expert processes shar targets train "
+        "train_config"
+    )
+    assert codes == "2 2 2 2 2" and converted == "0" and features == "(1, 49, 512) UpstreamExpert"
     assert done.stderr.count("pip install 'fithubert-upstream[") == 5 and "Traceback" not in done.stderr

@@ -132,7 +132,7 @@ def test_distillation_has_the_same_batches(tmp_path, start_by):
     expected = list(build_dataloader(config, seed=1))
     start_by("spawn")
     found = list(build_dataloader(replace(config, num_workers=2), seed=1))
-    assert all(map(torch.equal, *([waveforms for waveforms, _ in batches] for batches in (expected, found))))
+    assert all(map(torch.equal, *([batch.waveforms for batch in batches] for batches in (expected, found))))
     assert len(found) == len(expected) == 4
 
 
