@@ -128,18 +128,18 @@ class Targets:
                 file = safe_open(path, "pt")
                 header = file.metadata() or {}
                 found, names = json.loads(header[_IDENTITY]), json.loads(header[_NAMES])
-                self._open[part] = file.get_tensor("ends").tolist(), file.get_slice("targets")
+                opened = file.get_tensor("ends").tolist(), file.get_slice("targets")
             except (OSError, SafetensorError, KeyError, ValueError) as error:
                 raise FitHubertError(
                     f"{path}: expected a teacher's targets, found a damaged file or another ({error}); remove it"
                 ) from error
             self._compare(path, found, names)
+            self._open[part] = opened
         return self._open[part]
 
     def _compare(self, path: Path, found: dict, names: dict) -> None:
         for key, wanted in self.identity.items():
             if found.get(key) != wanted:
-                self._open.clear()
                 raise FitHubertError(
                     f"{path}: expected targets of {key} {self._names[key]}, found those of another, {names.get(key)}; "
                     "name another folder as data.targets, or remove this one"

@@ -325,7 +325,7 @@ def test_comparable(change, comparable):
 def test_full_configs_are_supported(runner, corpora):
     rows = run(TWO[:1], ALL, Settings(configs="full"), "out")
     assert [flag(argv, "-c") for argv in runner.calls[::2]] == [f"{task}.yaml" for task in ALL]
-    assert rows[0].comparable
+    assert rows[0].comparable and rows[0].score is None  # the runner's numbers are below FBANK's
     assert corpora.prepared[0][2] == ["train-clean-100", "dev-clean", "test-clean"]
     assert "for orientation" not in Path("out/table.md").read_text()
 
