@@ -162,7 +162,7 @@ JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "joint-report": (joint_report, "fithubert joint-report -u hubert_mini -u fithubert_mini"),
     "export": (export, "fithubert export student.safetensors -o student.onnx --int8"),
     "export-joint": (export_joint, "fithubert export-joint result/downstream/joint -o joint.safetensors"),
-    "listen": (listen, "fithubert listen yes.wav --enroll my_voice.wav -m joint.safetensors"),
+    "listen": (listen, "fithubert listen yes.wav --enroll my_voice.wav"),
     "convert": (convert, "fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors"),
     "synth": (synth, "fithubert synth corpora --minutes 20"),
     "check": (check, "fithubert check librispeech /data/LibriSpeech"),

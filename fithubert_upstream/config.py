@@ -122,10 +122,13 @@ class TeacherConfig:
     `fairseq`: a .pt of fairseq (in `model` or `ckpt`), which fairseq is not needed for;
     `fithubert`: a .safetensors of ours without time reduction, or the name of an embedded one;
     `whisper`: a transformers folder, a hub id such as openai/whisper-base, or a CTranslate2 model.bin (its parts with
-    commas between).
+    commas between);
+    `speaker`: a speaker encoder's .pt, as Resemblyzer's pretrained.pt: one embedding of an utterance, which the mean
+    over time of a student's layer learns. Not as the first of several.
 
     `layers`: which of its layers, counted from 1 and rising, the student's heads learn, one each; None for those of the
-    same numbers as `head_layers`. `weight`: of its loss, where there are several teachers.
+    same numbers as `head_layers`. `weight`: of its loss, where there are several teachers. `heads`: the student's
+    layers that learn from it, for any teacher but the first; None for `head_layers`.
     """
 
     source: str = "transformers"
@@ -133,12 +136,15 @@ class TeacherConfig:
     ckpt: str | None = None
     layers: tuple[int, ...] | None = None
     weight: float = 1.0
+    heads: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        layers = [] if self.layers is None else list(self.layers)
-        _expect(layers == sorted(set(layers)) and min(layers, default=1) >= 1, "layers rising from 1 on", layers)
+        for name in ("layers", "heads"):
+            given = getattr(self, name)
+            ok = given is None or list(given) == sorted(set(given)) and min(given, default=0) >= 1
+            _expect(ok, f"{name} rising from 1 on", given)
         _expect(0 < self.weight < float("inf"), "a weight above 0", self.weight)
-        sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert", "whisper")
+        sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert", "whisper", "speaker")
         _expect(self.source in sources, f"teacher.source one of {', '.join(sources)}", self.source)
         if self.source in ("transformers", "fithubert"):  # which would not read it
             _expect(self.ckpt is None, f"the path in teacher.model, for source {self.source}", f"ckpt {self.ckpt}")

@@ -12,7 +12,7 @@ from .checkpoint import load_fithubert
 from .config import DistillationConfig, FitHubertConfig, LossConfig
 from .data import AudioLoader
 from .errors import FitHubertError
-from .losses import hint_loss, prediction_loss
+from .losses import hint_loss, pooled_loss, prediction_loss
 from .model import FitHubert, build_heads
 from .targets import Targets
 from .teacher import HubertTeacher, Teacher, load_teacher
@@ -22,22 +22,24 @@ from .teacher import HubertTeacher, Teacher, load_teacher
 class Lesson:
     """A teacher, which of its layers (counted from 1) the student's heads learn, one each, and how much it counts.
 
-    `layers` None stands for the numbers of the heads' own layers.
+    `layers` None stands for the numbers of the heads' own layers; `heads` are the student's layers that learn, None
+    for its `head_layers`, which the first teacher always has.
     """
 
     teacher: Teacher
     layers: tuple[int, ...] | None = None
     weight: float = 1.0
+    heads: tuple[int, ...] | None = None
 
 
 class Learner(nn.Module):
     """All that is trained: a student, whose heads are for the first teacher, and heads for each further one."""
 
-    def __init__(self, student: FitHubert, widths: Sequence[int] = ()):
+    def __init__(self, student: FitHubert, further: Sequence[tuple[Sequence[int], int]] = ()):
+        """further : for each teacher after the first, the student's layers that learn from it, and its width."""
         super().__init__()
         self.student = student
-        config = student.config
-        self.further = nn.ModuleList(build_heads(config, config.head_layers, width) for width in widths)
+        self.further = nn.ModuleList(build_heads(student.config, layers, width) for layers, width in further)
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[list[Tensor]], Tensor]:
         """What `FitHubert.forward` gives, a list of predictions for each teacher."""
@@ -49,7 +51,7 @@ class Learner(nn.Module):
         hidden, reduced = student.encode(waveforms, samples)
         frames = student.frame_lengths(samples)
         predictions = [
-            [student.project(hidden, reduced, frames, layer, heads) for layer in student.config.head_layers]
+            [student.project(hidden, reduced, frames, int(layer), heads) for layer in heads]
             for heads in (student.heads, *self.further)
         ]
         return predictions, frames
@@ -72,9 +74,11 @@ class DistillationTask(nn.Module):
                 f"teacher {first.name}: expected width {config.head_dim} (student.head_dim), found {first.width}; "
                 f"set student.head_dim: {first.width}"
             )
-        self.teacher_layers = [_check_layers(config, lesson) for lesson in lessons]
+        self.heads = [_check_heads(config, lesson, first) for lesson in lessons]
+        self.teacher_layers = [_check_layers(config, *pair) for pair in zip(lessons, self.heads, strict=True)]
         self.weights = [lesson.weight for lesson in lessons]
-        self.learner = Learner(student, [lesson.teacher.width for lesson in lessons[1:]])
+        further = [(heads, lesson.teacher.width) for heads, lesson in zip(self.heads, lessons, strict=True)][1:]
+        self.learner = Learner(student, further)
         self.teachers = nn.ModuleList(lesson.teacher for lesson in lessons)
         self.loss_config = loss or LossConfig()
 
@@ -82,7 +86,7 @@ class DistillationTask(nn.Module):
     def from_config(cls, config: DistillationConfig) -> "DistillationTask":
         """A fresh student beside the teachers that the config names."""
         teachers = config.teachers or (config.teacher,)
-        lessons = [Lesson(load_teacher(teacher), teacher.layers, teacher.weight) for teacher in teachers]
+        lessons = [Lesson(load_teacher(of), of.layers, of.weight, of.heads) for of in teachers]
         student = FitHubert(config.student)
         if config.init_from_teacher:
             copy_first_layers(lessons[0].teacher, student)
@@ -107,9 +111,8 @@ class DistillationTask(nn.Module):
     @property
     def error_names(self) -> list[str]:
         """What the errors that come with a loss are of; the last of the first teacher's are what a run selects by."""
-        further = range(2, len(self.teachers) + 1)
-        names = [f"layer_{layer}" for layer in self.layers]
-        return names + [f"teacher_{number}_{name}" for number in further for name in names]
+        first, *further = ([f"layer_{layer}" for layer in heads] for heads in self.heads)
+        return first + [f"teacher_{number}_{name}" for number, names in enumerate(further, 2) for name in names]
 
     def forward(
         self,
@@ -128,6 +131,7 @@ class DistillationTask(nn.Module):
         lengths : (B,) samples, None when nothing is padded.
         clean : (B, T), what the teachers hear; None for the same.
         targets : (B, L, N, D) for each teacher, its learned layers where they are known; None to ask the teachers.
+            L is 1 for a teacher of whole utterances.
         """
         return self.loss(self.learner, waveforms, lengths, clean, targets)
 
@@ -141,7 +145,8 @@ class DistillationTask(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What `forward` gives, by way of `learner`: `self.learner`, or what a training loop wrapped it in."""
         if targets is None:
-            wanted = [self._ask(number, waveforms if clean is None else clean, lengths) for number in self._numbers]
+            heard = waveforms if clean is None else clean
+            wanted = [self._ask(number, heard, lengths) for number in range(len(self.teachers))]
         else:
             wanted = [kept.unbind(2) for kept in targets]  # each N of (B, L, D)
         predictions, frames = learner(waveforms, lengths)
@@ -149,12 +154,14 @@ class DistillationTask(nn.Module):
         size = int(frames.max())
         valid = frames if bool((frames != size).any()) else None
         total, errors = 0.0, []
-        for number in self._numbers:
+        for number, teacher in enumerate(self.teachers):
             # under autocast they may be halves
             learned, known = (
                 [layer[:, :size].float() for layer in layers] for layers in (predictions[number], wanted[number])
             )
-            if self.student.config.head_kind == "hint":
+            if teacher.pooled:
+                loss, error = pooled_loss(learned, [layer[:, 0] for layer in known], valid)
+            elif self.student.config.head_kind == "hint":
                 loss, error = hint_loss(learned, known, valid, self.loss_config.hint_weight, self.loss_config.kind)
             else:
                 loss, error = prediction_loss(learned, known, valid)
@@ -177,10 +184,6 @@ class DistillationTask(nn.Module):
         """(B,) samples -> (B,) frames that take part in the loss."""
         return self._whole(self.student.frame_lengths(lengths))
 
-    @property
-    def _numbers(self) -> range:
-        return range(len(self.teachers))
-
     def _ask(self, number: int, waveforms: Tensor, lengths: Tensor | None) -> list[Tensor]:
         layers = self.teacher_layers[number]
         found = self.teachers[number](waveforms, lengths, layers[-1])
@@ -191,19 +194,43 @@ class DistillationTask(nn.Module):
         return frames // reduction * reduction
 
 
-def _check_layers(config: FitHubertConfig, lesson: Lesson) -> tuple[int, ...]:
+def _check_heads(config: FitHubertConfig, lesson: Lesson, first: Teacher) -> tuple[int, ...]:
+    """The student's layers that learn from a teacher."""
+    teacher, heads = lesson.teacher, lesson.heads
+    if teacher is first:
+        if teacher.pooled:
+            raise FitHubertError(
+                f"teacher {teacher.name}: expected first a teacher of frames, found one of whole utterances; "
+                "name it second in teachers"
+            )
+        if heads is not None:
+            raise FitHubertError(
+                f"teacher {teacher.name}: expected no heads for the first teacher, found {heads}; "
+                "its heads are student.head_layers"
+            )
+    heads = config.head_layers if heads is None else heads
+    if config.head_kind == "hint" and max(heads, default=0) > config.num_layers:
+        raise FitHubertError(
+            f"teacher {teacher.name}: expected heads on the student's layers 1 to {config.num_layers}, found {heads}"
+        )
+    return heads
+
+
+def _check_layers(config: FitHubertConfig, lesson: Lesson, heads: tuple[int, ...]) -> tuple[int, ...]:
     """The teacher's layers that the student's heads learn, one each."""
     teacher, layers = lesson.teacher, lesson.layers
+    if teacher.pooled and layers is None:
+        return (1,) * len(heads)
     if layers is None:
-        if config.head_kind == "hint":
+        if config.head_kind == "hint" and lesson.heads is None:
             _expect_every_layer(config, teacher)
-    elif len(layers) != len(config.head_layers):
+    elif len(layers) != len(heads):
         raise FitHubertError(
-            f"teacher {teacher.name}: expected in layers one for each of the student's {len(config.head_layers)} heads "
-            f"{config.head_layers} (student.head_layers), found {layers}"
+            f"teacher {teacher.name}: expected in layers one for each of the student's {len(heads)} heads {heads}, "
+            f"found {layers}"
         )
-    name = "student.head_layers" if layers is None else "teacher.layers"
-    layers = config.head_layers if layers is None else layers
+    name = "teacher.layers" if layers is not None else "student.head_layers" if lesson.heads is None else "heads"
+    layers = heads if layers is None else layers
     if max(layers, default=0) not in range(1, teacher.num_layers + 1):
         raise FitHubertError(
             f"teacher {teacher.name}: expected its layers {layers} ({name}), found layers "

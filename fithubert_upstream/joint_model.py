@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .assets import JOINT, find
 from .checkpoint import FORMAT as STUDENT_FORMAT
 from .checkpoint import check_file, fill_weights, read_safetensors, save_safetensors
 from .config import FitHubertConfig, from_dict, to_dict
@@ -157,14 +158,14 @@ def save_joint(model: JointModel, path: str | Path) -> None:
     save_safetensors(model, path, {"format": FORMAT, "version": VERSION, "config": config})
 
 
-def load_joint(path: str | Path) -> JointModel:
-    """Load what `save_joint` or `fithubert export-joint` wrote, in eval mode on the CPU.
+def load_joint(path: str | Path = JOINT) -> JointModel:
+    """Load what `save_joint` or `fithubert export-joint` wrote, or the embedded `joint_mini`, in eval mode on the CPU.
 
     Raises
     ------
     FitHubertError : the file is missing, truncated, of another kind, or does not fit its config.
     """
-    path = Path(path)
+    path = find(JOINT) if str(path) == JOINT and not Path(path).exists() else Path(path)
     check_file(path)
     metadata, weights = read_safetensors(path, "a joint model of `fithubert export-joint`")
     if metadata.get("format") != FORMAT:

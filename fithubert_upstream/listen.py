@@ -2,21 +2,28 @@
 
 import argparse
 
+from .assets import JOINT
 from .audio import load_any_waveform
 from .errors import FitHubertError
 from .joint_model import load_joint
 
 
 def main(argv: list[str]) -> None:
-    """`fithubert listen FILE ... -m MODEL [--enroll FILE]`."""
+    """`fithubert listen FILE ... [--enroll FILE] [-m MODEL]`."""
     parser = argparse.ArgumentParser(
         prog="fithubert listen",
         description="Tell the keyword in each recording and, with --enroll, whether its speaker is the one of another "
         "recording; both come out of one pass through the model.",
-        epilog="example: fithubert listen yes.wav no.wav --enroll my_voice.wav -m joint.safetensors",
+        epilog="example: fithubert listen yes.wav no.wav --enroll my_voice.wav",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a recording, at any rate and with any channels")
-    parser.add_argument("-m", "--model", required=True, help="the .safetensors of `fithubert export-joint`")
+    parser.add_argument(
+        "-m",
+        "--model",
+        default=JOINT,
+        help="a .safetensors of `fithubert export-joint`; by default the embedded %(default)s, which knows yes, no, "
+        "up, down, left, right, on, off, stop and go",
+    )
     parser.add_argument("--enroll", metavar="FILE", help="a recording of the speaker to recognise")
     args = parser.parse_args(argv)
 

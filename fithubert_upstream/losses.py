@@ -56,6 +56,30 @@ def prediction_loss(
     return losses.sum(), losses.detach()
 
 
+def pooled_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The sum over layers of 1 - cos(mean over frames of s, t): what a whole utterance is, learned from frames.
+
+    Parameters
+    ----------
+    student : N predicted layers, each (B, L, D).
+    teacher : N targets, each (B, D).
+    lengths : (B,) frames that count; None when all do.
+
+    Returns
+    -------
+    The loss, and the (N,) terms of the layers, detached.
+    """
+    terms = []
+    for s, t in zip(student, teacher, strict=True):
+        if lengths is None:
+            mean = s.mean(1)  # (B, D)
+        else:
+            mean = (s * valid_mask(lengths, s.size(1), s.device)[:, :, None]).sum(1)  # its length does not count
+        terms.append(1 - F.cosine_similarity(mean, t, dim=1).mean())
+    losses = torch.stack(terms)
+    return losses.sum(), losses.detach()
+
+
 def mse(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
     """(N,) mean squared errors of N layers (B, L, D) over the frames that count."""
     if lengths is None:

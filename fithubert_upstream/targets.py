@@ -30,15 +30,18 @@ _IDENTITY, _NAMES = "fithubert_targets", "of"  # in the header: what is compared
 class Targets:
     """The layers that `layers` names (counted from 1) of the utterances of `cuts`, in a folder.
 
-    Raises FitHubertError when the folder holds targets of another teacher, other layers or other utterances.
+    The files may hold more layers than that. Raises FitHubertError when the folder holds targets of another teacher,
+    other utterances, or without one of the layers.
     """
 
     def __init__(self, folder: Path, cuts: Cuts, teacher: Teacher, layers: Sequence[int]):
         self.folder, self.cuts = folder, cuts
         self.layers = list(layers)
         self.identity = {"teacher": identify(teacher), "layers": self.layers, "utterances": cuts.digest()}
+        self.pooled = teacher.pooled
         self._names = {"teacher": teacher.name, "layers": self.layers, "utterances": f"list of {len(cuts)}"}
-        self._open: dict[int, tuple[list[int], Any]] = {}  # part -> ends, and its `targets` on the disk
+        # part -> ends, its `targets` on the disk, and which of their layers are wanted (None: all)
+        self._open: dict[int, tuple[list[int], Any, list[int] | None]] = {}
 
     def __getstate__(self) -> dict:
         """Worker processes open the files themselves."""
@@ -73,9 +76,11 @@ class Targets:
 
     def load(self, index: int, start: int, samples: int) -> Tensor:
         """(L, N, D) float16 of a stretch of an utterance that begins on a frame; `start` and `samples` at 16 kHz."""
-        ends, targets = self._part(index // UTTERANCES)
+        ends, targets, chosen = self._part(index // UTTERANCES)
         place = index % UTTERANCES
         first = ends[place - 1] if place else 0
+        if self.pooled and ends[place] > first:
+            return targets[first : first + 1]  # (1, N, D)
         frames = max(1, (samples - FIRST_FRAME) // FRAME_RATE + 1)
         begin = first + start // FRAME_RATE
         if begin + frames > ends[place]:
@@ -83,7 +88,8 @@ class Targets:
                 f"{self._path(index // UTTERANCES)}: expected targets of {self.cuts.name(index)} up to frame "
                 f"{begin + frames - first}, found {ends[place] - first}; it was another recording: remove that file"
             )
-        return targets[begin : begin + frames]
+        found = targets[begin : begin + frames]  # (L, N, D)
+        return found if chosen is None else found[:, chosen]
 
     def _write(self, part: int, teacher: Teacher, bar: tqdm) -> None:
         device = next(teacher.parameters()).device
@@ -120,26 +126,29 @@ class Targets:
         self._part(part)
         return True
 
-    def _part(self, part: int) -> tuple[list[int], Any]:
-        """Ends and targets of a file, which stays open."""
+    def _part(self, part: int) -> tuple[list[int], Any, list[int] | None]:
+        """Ends, targets and chosen layers of a file, which stays open."""
         if part not in self._open:
             path = self._path(part)
             try:
                 file = safe_open(path, "pt")
                 header = file.metadata() or {}
                 found, names = json.loads(header[_IDENTITY]), json.loads(header[_NAMES])
-                opened = file.get_tensor("ends").tolist(), file.get_slice("targets")
+                ends, targets = file.get_tensor("ends").tolist(), file.get_slice("targets")
             except (OSError, SafetensorError, KeyError, ValueError) as error:
                 raise FitHubertError(
                     f"{path}: expected a teacher's targets, found a damaged file or another ({error}); remove it"
                 ) from error
             self._compare(path, found, names)
-            self._open[part] = opened
+            kept = found["layers"]
+            chosen = None if kept == self.layers else [kept.index(layer) for layer in self.layers]
+            self._open[part] = ends, targets, chosen
         return self._open[part]
 
     def _compare(self, path: Path, found: dict, names: dict) -> None:
         for key, wanted in self.identity.items():
-            if found.get(key) != wanted:
+            there = found.get(key)
+            if there != wanted and not (key == "layers" and set(wanted) <= set(there or ())):
                 raise FitHubertError(
                     f"{path}: expected targets of {key} {self._names[key]}, found those of another, {names.get(key)}; "
                     "name another folder as data.targets, or remove this one"

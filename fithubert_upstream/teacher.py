@@ -22,6 +22,7 @@ from .config import TeacherConfig
 from .errors import FitHubertError, from_extra
 from .lengths import FIRST_FRAME, FRAME_RATE, SAMPLE_RATE, valid_mask
 from .model import FitHubert
+from .speaker_encoder import WIDTH, load_speaker_encoder
 from .whisper import SHIFT
 from .whisper_weights import load_whisper
 
@@ -37,6 +38,8 @@ class Teacher(nn.Module):
 
     It stays in eval mode whatever its owner is told: its dropout would be noise in the targets.
     """
+
+    pooled = False  # whether its layers are one frame each, of a whole utterance
 
     def __init__(self) -> None:
         super().__init__()
@@ -193,6 +196,21 @@ class WhisperTeacher(Teacher):
         return [nn.functional.layer_norm(layer[:, :frames], layer.shape[-1:]) for layer in layers]
 
 
+class SpeakerTeacher(Teacher):
+    """A speaker encoder; its one layer is the embedding of the utterance, (B, 1, 256)."""
+
+    pooled = True
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.model = load_speaker_encoder(path)
+        self.name, self.num_layers, self.width = path, 1, WIDTH
+        self.requires_grad_(False).eval()
+
+    def layers(self, waveforms: Tensor, depth: int | None) -> list[Tensor]:
+        return [self.model(waveforms)[:, None]]
+
+
 def load_teacher(config: TeacherConfig) -> Teacher:
     """The teacher a config names, frozen, in eval mode, in float32 on the CPU.
 
@@ -214,6 +232,8 @@ def load_teacher(config: TeacherConfig) -> Teacher:
             return _from_fithubert(config.model)
         case "whisper":
             return WhisperTeacher(config.model)
+        case "speaker":
+            return SpeakerTeacher(config.model)
     raise AssertionError(config.source)  # TeacherConfig lets no other through
 
 

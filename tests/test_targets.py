@@ -104,10 +104,21 @@ def test_processes_share_the_work(world, teacher, tmp_path):
         assert torch.equal(shared.load(index, 0, samples), whole.load(index, 0, samples))
 
 
+def test_some_of_the_layers_that_are_kept(world, teacher, tmp_path):
+    both = computed(tmp_path / "targets", world, teacher)
+    made = {path: path.stat().st_mtime_ns for path in both.folder.iterdir()}
+    for layers in [(1,), (2,)]:
+        some = computed(tmp_path / "targets", world, teacher, layers)
+        assert made == {path: path.stat().st_mtime_ns for path in both.folder.iterdir()}
+        samples = len(both.cuts.load(4))
+        assert torch.equal(some.load(4, 0, samples), both.load(4, 0, samples)[:, [layers[0] - 1]])
+
+
 def test_targets_of_others_are_refused(world, teacher, tmp_path):
+    computed(tmp_path / "upper", world, teacher, layers=(2,))
+    with pytest.raises(FitHubertError, match=r"expected targets of layers \[1, 2\], found those of another, \[2\]"):
+        computed(tmp_path / "upper", world, teacher)
     computed(tmp_path / "targets", world, teacher)
-    with pytest.raises(FitHubertError, match="expected targets of layers.*found those of another"):
-        computed(tmp_path / "targets", world, teacher, layers=(2,))
     torch.manual_seed(5)
     make_teacher(tmp_path / "other")
     other = load_teacher(TeacherConfig(model=str(tmp_path / "other")))

@@ -249,7 +249,7 @@ def test_a_teacher_that_is_not_there(config, words):
 
 
 def test_a_source_that_is_not_there():
-    with pytest.raises(FitHubertError, match="torchaudio, fairseq, fithubert, whisper, found espnet"):
+    with pytest.raises(FitHubertError, match="torchaudio, fairseq, fithubert, whisper, speaker, found espnet"):
         TeacherConfig(source="espnet")
 
 

@@ -1,14 +1,16 @@
-"""The pretrained pair inside the package: a small HuBERT and its FitHuBERT; README.md here is their card."""
+"""The pretrained models inside the package: a small HuBERT, its FitHuBERT, and that one fine-tuned for keywords and
+speakers. README.md here is their card."""
 
 from pathlib import Path
 
 from ..errors import FitHubertError
 
-NAMES = ("fithubert_mini", "hubert_mini")
+NAMES = ("fithubert_mini", "hubert_mini")  # the upstreams
+JOINT = "joint_mini"  # what `listen` hears with
 
 
 def find(name: str) -> Path:
-    """The `.safetensors` of an embedded model. Raises FitHubertError for a name that is none of NAMES."""
-    if name not in NAMES:
-        raise FitHubertError(f"expected an embedded model ({', '.join(NAMES)}), found {name!r}")
+    """The `.safetensors` of an embedded model. Raises FitHubertError for a name that no model has."""
+    if name not in (*NAMES, JOINT):
+        raise FitHubertError(f"expected an embedded model ({', '.join((*NAMES, JOINT))}), found {name!r}")
     return Path(__file__).parent / f"{name}.safetensors"

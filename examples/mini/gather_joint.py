@@ -1,0 +1,98 @@
+"""What `joint_mini` learns from: words in Speech Commands' layout, voices in VoxCeleb1's.
+
+    python examples/mini/gather_joint.py joint --words WORDS --test WORDS --voices VOICES ... --trials VOXCELEB1
+
+Words: every clip of WORDS as it is and in some rooms, and as many minutes of eSpeak, but none of it for dev. Speakers
+who are in the test too are left out (`--leave-out`). Voices: folders of speakers, linked; the config holds some out for
+dev. The test sets become wav, as s3prl reads them.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from fithubert_upstream.audio import load_any_waveform
+from fithubert_upstream.corpus_checks import BACKGROUND, speech_commands_part
+from fithubert_upstream.files import atomic_path
+from fithubert_upstream.lengths import SAMPLE_RATE
+from fithubert_upstream.recordings import random_conditions
+from fithubert_upstream.synthetic_speech_commands import synthesise_speech_commands
+from fithubert_upstream.walk import find_audio
+
+SHIFT = 0.1  # seconds by which a word is moved at most
+
+
+def write(path: Path, samples: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, samples, SAMPLE_RATE, format="WAV")
+
+
+def elsewhere(samples: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """The clip a little earlier or later, heard in a room and through a microphone."""
+    shift = int(draw.integers(-SHIFT * SAMPLE_RATE, SHIFT * SAMPLE_RATE + 1))
+    moved = np.pad(samples, (max(0, shift), max(0, -shift)))[max(0, -shift) :][: len(samples)]
+    return random_conditions(draw).apply(moved, draw) if moved.any() else moved
+
+
+def gather_words(out: Path, words: Path, test: Path, leave_out: list[str], takes: int, minutes: float) -> None:
+    for path in tqdm(list(find_audio(words)), "words"):
+        word, (speaker, _, take) = path.parent.name, path.stem.partition("_nohash_")
+        samples = load_any_waveform(path).numpy()
+        if word == BACKGROUND:
+            write(out / "train" / word / f"{path.stem}.wav", samples)
+        elif speaker not in leave_out:
+            write(out / "train" / word / f"{speaker}_nohash_{take}.wav", samples)
+            if speech_commands_part(path) == "train":
+                for number in range(takes):
+                    draw = np.random.default_rng([int(speaker, 16), sum(word.encode()), int(take), number])
+                    write(out / "train" / word / f"{speaker}_nohash_{take}{number:02d}.wav", elsewhere(samples, draw))
+    if minutes:
+        said = synthesise_speech_commands(out / "synthetic", {"train": minutes, "test": 1.0})
+        for path in find_audio(said / "train"):
+            if speech_commands_part(path) == "train" or path.parent.name == BACKGROUND:
+                target = out / "train" / path.parent.name / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+    for path in tqdm(list(find_audio(test)), "test"):
+        write(out / "test" / path.parent.name / f"{path.stem}.wav", load_any_waveform(path).numpy())
+
+
+def gather_voices(out: Path, folders: list[Path], trials: Path) -> None:
+    """`dev/wav/speaker/session` of links; speakers below each folder, sessions perhaps below them."""
+    for folder in folders:
+        for path in find_audio(folder):
+            speaker, *session, _ = path.relative_to(folder).parts
+            link(path, out / "dev" / "wav" / speaker / (f"{folder.name}-" + "-".join(session)) / path.name)
+    for path in find_audio(trials / "test" / "wav"):
+        link(path, out / "test" / "wav" / path.relative_to(trials / "test" / "wav"))
+    shutil.copyfile(trials / "test_trials.txt", out / "test_trials.txt")
+
+
+def link(path: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(path.resolve())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--words", type=Path, required=True, help="a training part in Speech Commands' layout")
+    parser.add_argument("--test", type=Path, required=True, help="a test part in that layout, of any format")
+    parser.add_argument("--voices", type=Path, nargs="+", required=True, help="folders of speakers")
+    parser.add_argument("--trials", type=Path, required=True, help="a folder as VoxCeleb1, whose test part is the test")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="speakers of the words who are in the test too")
+    parser.add_argument("--takes", type=int, default=4, help="rooms that each word is heard in besides its own")
+    parser.add_argument("--minutes", type=float, default=30, help="of eSpeak; 0 for none")
+    args = parser.parse_args()
+    gather_words(args.output / "words", args.words, args.test, args.leave_out, args.takes, args.minutes)
+    gather_voices(args.output / "voices", args.voices, args.trials)
+
+
+if __name__ == "__main__":
+    main()
