@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from fithubert_upstream import assets
 from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.config import DistillationConfig
+from fithubert_upstream.speaker_encoder import SpeakerEncoder
 from fithubert_upstream.train import main as distill
 
 from .conftest import REPO
@@ -52,9 +54,11 @@ def test_recipe(output, monkeypatch):
     run("gather_speech.py", output / "real", speech / "train", speech / "dev")
     monkeypatch.setenv("SPEECH", str(output / "real"))
     monkeypatch.setenv("TARGETS", str(output / "targets"))
-    whisper = output / "whisper"
-    build_whisper(width=512, layers=6).save_pretrained(whisper)
-    short = [f"model.teacher.model={whisper}", "trainer.steps=1", "data.batch_seconds=4", "data.num_workers=0"]
+    monkeypatch.setenv("WHISPER", str(output / "whisper"))
+    monkeypatch.setenv("SPEAKER", str(output / "speaker.pt"))
+    build_whisper(width=512, layers=6).save_pretrained(output / "whisper")
+    torch.save({"model_state": SpeakerEncoder().state_dict()}, output / "speaker.pt")
+    short = ["trainer.steps=1", "data.batch_seconds=4"]
     for name, words in {"hubert": [f"model.init={pretrained}"], "fithubert": []}.items():
         flags = ["-g", str(MINI / f"{name}.yaml"), "-c", str(MINI / "distill.yaml"), "-p", str(output / f"{name}-run")]
         student = load_fithubert(distill([*flags, *short, *words]))
@@ -96,7 +100,12 @@ def test_run_sh_wants_real_speech():
     assert done.returncode == 2 and "openslr.org/31" in done.stderr
 
 
-def test_run_sh_names_what_is_there():
-    script = (MINI / "run.sh").read_text()
-    for name in re.findall(r"\$here/([\w.]+)", script):
-        assert (MINI / name).is_file(), name
+def test_joint_sh_wants_words_and_voices():
+    done = subprocess.run(["bash", str(MINI / "joint.sh"), "folder"], capture_output=True, text=True)
+    assert done.returncode == 2 and "STUDENT WORDS TEST VOXCELEB1 VOICES" in done.stderr
+
+
+def test_scripts_name_what_is_there():
+    for script in ("run.sh", "joint.sh"):
+        for name in re.findall(r"\$here/([\w.]+)", (MINI / script).read_text()):
+            assert (MINI / name).is_file(), name

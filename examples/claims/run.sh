@@ -24,7 +24,7 @@ for seed in $seeds; do
         words=()
         for change in ${changes[$name]}; do words+=("model.$change"); done
         fithubert distill -g "$here/student.yaml" -c "$here/../mini/distill.yaml" -p "$out/$name-$seed" \
-            trainer.steps="${STEPS:-1000}" trainer.seed="$seed" data.num_workers=0 \
+            trainer.steps="${STEPS:-1000}" trainer.seed="$seed" \
             trainer.valid_every="${STEPS:-1000}" ${words[@]+"${words[@]}"}
         upstreams+=(-u "$name=fithubert:$out/$name-$seed/student.safetensors@last_hidden_state")
     done
