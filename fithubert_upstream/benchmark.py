@@ -8,7 +8,7 @@ from .outputs import check_output_folder
 
 # Name -> (module, what it measures); one may need packages that the other does not.
 BENCHMARKS = {
-    "train": ("benchmark_train", "the distillation step, beside a straightforward loop as the authors had it"),
+    "train": ("benchmark_train", "one distillation step, against a plain version of the authors' loop"),
     "inference": ("benchmark_inference", "a forward pass: size, operations, time and memory beside HuBERT Base"),
 }
 

@@ -103,7 +103,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="utterances of mixed lengths; default: 16")
     parser.add_argument("--rounds", type=int, help="default: 11")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    parser.add_argument("--threads", type=int, help="of the CPU; default: as PyTorch has it")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
     parser.add_argument("--librispeech", metavar="ROOT", help="also count MACs on SUPERB's part of its test-clean")
     parser.add_argument("--audio", metavar="FILE", help="speech to compare the variants' features on; default: noise")
     parser.add_argument("--short", action="store_true", help="1 and 5 s, fp32, 5 rounds, batch 8, no memory: a minute")

@@ -362,7 +362,7 @@ def _receive(pipe: Connection, name: str) -> Any:
         found = pipe.recv()
     except EOFError as error:
         raise FitHubertError(
-            f"expected the process of {name} to go on, found it ended (see above; out of memory? try a smaller --batch)"
+            f"the process of {name} died (see above; out of memory?); try a smaller --batch"
         ) from error
     if isinstance(found, FitHubertError):
         raise found

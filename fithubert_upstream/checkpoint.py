@@ -98,7 +98,7 @@ def _load_safetensors(path: Path) -> FitHubert:
     metadata, weights = read_safetensors(path, "a .safetensors student, a states-*.ckpt or an official .ckpt")
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise FitHubertError(
-            f"{path}: a safetensors file, but not a FitHuBERT student (no config of one in its metadata); "
+            f"{path}: not a FitHuBERT student: no student config in the safetensors metadata; "
             f"its first weight is {min(weights, default='missing')!r}"
         )
     return build_model(FitHubertConfig.from_json(metadata["config"], str(path)), weights, path)

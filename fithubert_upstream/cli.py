@@ -16,7 +16,7 @@ from .versions import VERSION
 
 
 def convert(argv: list[str]) -> None:
-    """Bring an official or a pretrain checkpoint into one safetensors file."""
+    """Convert an official or pretrain checkpoint to one safetensors file."""
     parser = argparse.ArgumentParser(
         prog="fithubert convert",
         description="Write an official FitHuBERT .ckpt with its .yaml, or a states-*.ckpt of `fithubert pretrain`, as "
@@ -53,7 +53,7 @@ def pretrain(argv: list[str]) -> None:
 
 
 def distill(argv: list[str]) -> None:
-    """Distil a student on one device or, under torchrun or srun, on many; goes on where it was broken off."""
+    """Distil a student on one device or, with torchrun or srun, on many. Run again to resume."""
     from .train import main
 
     main(argv)
@@ -74,7 +74,7 @@ def superb(argv: list[str]) -> None:
 
 
 def joint_report(argv: list[str]) -> None:
-    """Fine-tune for keywords and speakers, alone and jointly, frozen and whole; the paper's tables beside ours."""
+    """Train keyword spotting and speaker verification, separately and jointly, and compare with the paper."""
     from .joint_report import main
 
     main(argv)
@@ -95,7 +95,7 @@ def export_joint(argv: list[str]) -> None:
 
 
 def listen(argv: list[str]) -> None:
-    """Tell the keyword in a recording, and whether its speaker is the enrolled one."""
+    """Recognise the keyword in a recording and verify its speaker."""
     from .listen import main
 
     main(argv)
@@ -130,14 +130,14 @@ def prepare(argv: list[str]) -> None:
 
 
 def link(argv: list[str]) -> None:
-    """Add FitHuBERT to an s3prl checkout, so that its own scripts know it (--remove takes it out)."""
+    """Register FitHuBERT in a clone of s3prl (--remove undoes it)."""
     from .link import main
 
     main(argv)
 
 
 def benchmark(argv: list[str]) -> None:
-    """Measure speed: the distillation step beside a straightforward loop, a forward pass beside HuBERT Base."""
+    """Measure speed: training against a plain loop, inference against HuBERT Base."""
     from .benchmark import main
 
     main(argv)
@@ -234,7 +234,7 @@ def _run(argv: list[str]) -> int:
         print(f"fithubert {argv[0]}: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nfithubert {argv[0]}: interrupted; what was finished is kept", file=sys.stderr)
+        print(f"\nfithubert {argv[0]}: interrupted; finished results are kept", file=sys.stderr)
         return 130
     return 0
 

@@ -234,8 +234,7 @@ def find_config(name: str | Path, folders: tuple[Path, ...] = MODEL_CONFIGS) -> 
         if path.is_file():
             return path
     raise FitHubertError(
-        f"{name}: expected a config file or the name of a packaged one, found neither; packaged: "
-        f"{', '.join(available_configs(folders))}"
+        f"{name}: no such file, and no packaged config of that name; packaged: {', '.join(available_configs(folders))}"
     )
 
 

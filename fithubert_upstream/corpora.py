@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert synth",
         description="Write synthetic speech (eSpeak NG) in the layouts of LibriSpeech, Speech Commands and VoxCeleb1. "
-        "The same seed gives the same files; a corpus that lies there complete is kept.",
+        "The same seed gives the same files; a complete corpus is not rewritten.",
         epilog="example: fithubert synth data --minutes 20",
     )
     parser.add_argument("dir", metavar="DIR", help="folder for LibriSpeech/, speech_commands/ and VoxCeleb1/")

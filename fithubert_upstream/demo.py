@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"updates of each task's head ({' '.join(map(str, steps))})",
     )
     parser.add_argument("--seed", type=int, default=1337)
-    parser.add_argument("-o", "--output", default="result/demo", help="folder of everything (default: %(default)s)")
+    parser.add_argument("-o", "--output", default="result/demo", help="output folder (default: %(default)s)")
     return parser
 
 
@@ -136,7 +136,7 @@ def run(settings: Settings, output: Path) -> list[Row]:
     )
     times = _forward_times({upstream.label: _build(upstream) for upstream in upstreams})
     _report(rows, times, settings, output)
-    print(f"\nEverything lies in {output} ({(time.time() - started) / 60:.1f} min).")
+    print(f"\nResults are in {output} ({(time.time() - started) / 60:.1f} min).")
     return rows
 
 

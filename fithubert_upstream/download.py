@@ -88,7 +88,7 @@ def _fetch(ckpt: str, model_config: str | None, sha256: str | None, folder: Path
         return load_fithubert(arrived, config)
     except FitHubertError as error:
         message = str(error).replace(str(arrived), ckpt).replace(str(config), str(model_config))
-        raise FitHubertError(f"downloaded, but not usable, and not kept: {message}") from error
+        raise FitHubertError(f"the downloaded file is not usable and was deleted: {message}") from error
 
 
 def is_url(name: str | Path) -> bool:

@@ -78,7 +78,7 @@ class UpstreamExpert(UpstreamBase):
             bf16 is to be trained.
         """
         if self.precision != "fp32" and self.model.training and torch.is_grad_enabled():
-            raise FitHubertError(f"expected precision fp32 for training, found {self.precision}; it is for evaluation")
+            raise FitHubertError(f"training needs precision fp32; {self.precision} is for inference")
         waveforms, lengths = collate(wavs)
         if len(wavs) == 1 or not (self.utterance_wise or self._long(waveforms)):
             return self._features(waveforms, lengths)

@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert export",
         description="Write a student as one ONNX file for onnxruntime: waveforms and lengths in, features out, any "
-        "batch, any length. The file is run once beside the student before it is kept.",
+        "batch, any length. The exported file is checked against the student before it is saved.",
         epilog="example: fithubert export fithubert_mini -o fithubert_mini.onnx --int8",
     )
     parser.add_argument(

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("run", help=f"the folder of a run (its {BEST} is taken), or one of its checkpoints")
     parser.add_argument("-o", "--output", required=True, help="the .safetensors to write")
-    parser.add_argument("-k", "--upstream-ckpt", help="the upstream's checkpoint, if it is no longer where it was")
+    parser.add_argument("-k", "--upstream-ckpt", help="path of the upstream's checkpoint, if it has moved")
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
     args = parser.parse_args(argv)
 

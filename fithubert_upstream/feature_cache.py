@@ -98,9 +98,7 @@ class CachedUpstream(nn.Module):
         features = self.upstream(wavs)
         if self.feature not in features:
             there = ", ".join(key for key in features if not key.startswith("_"))
-            raise FitHubertError(
-                f"-s {self.feature}: expected a feature of the upstream, found none of that name; it has {there}"
-            )
+            raise FitHubertError(f"-s {self.feature}: the upstream has no such feature; it has {there}")
         feature = features[self.feature]
         feature = list(feature.values()) if isinstance(feature, dict) else feature  # as s3prl's Featurizer takes them
         return list(feature) if isinstance(feature, tuple) else feature

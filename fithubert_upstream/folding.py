@@ -21,7 +21,7 @@ class Folding(nn.Module):
         raise NotImplementedError
 
     def folded(self) -> Any:
-        """`fold`'s result, kept where that is right."""
+        """The result of `fold`, cached in eval mode without gradients."""
         if self.training or torch.is_grad_enabled():
             return self.fold()
         versions = [0 if p.is_inference() else p._version for p in self.parameters()]  # counts of changes in place

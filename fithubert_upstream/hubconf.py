@@ -41,7 +41,9 @@ def fithubert_local(ckpt, model_config=None, refresh=False, **options):
     settled = {**options, "model_config (-g)": model_config}
     unfit = [name for name, value in settled.items() if value]
     if unfit:
-        raise FitHubertError(f"{ckpt}: expected no {' or '.join(unfit)}, which an ONNX file has settled already")
+        raise FitHubertError(
+            f"{ckpt}: {' and '.join(unfit)} cannot be chosen: export fixes them; leave them out"
+        )
     return OnnxExpert(ckpt)
 
 

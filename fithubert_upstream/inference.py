@@ -18,7 +18,7 @@ INFERENCE_VARIABLES = ("FITHUBERT_PRECISION", "FITHUBERT_COMPILE", "FITHUBERT_CH
 def prepare(model: FitHubert, precision: str = "fp32", compile: bool = False) -> FitHubert:
     """The model in eval mode, with weights in that precision; `compile`: its layers by `torch.compile`, in place.
 
-    Norms of waveforms stay in fp32 in every precision. What is compiled is compiled at the first call, for a minute.
+    Norms of waveforms stay in fp32 in every precision. Compilation happens at the first call and takes about a minute.
     Where neither the processor nor a GPU has units for bf16, a warning says so: it is emulated there, and slow.
 
     Raises

@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train and test one linear layer for keyword spotting (ks) and one for speaker verification (sv), "
         "each alone and both jointly, on frozen and on fine-tuned upstreams, once for each seed; write two tables, of "
         f"single tasks and of joint runs, and a picture beside Kerpicci et al.'s (2022) results. {_UPDATES} What is "
-        "done already is not done again.",
+        "done already is skipped.",
         epilog="example: fithubert joint-report -u teacher=hubert_base -u student=fithubert:student.safetensors",
     )
     parser.add_argument(
@@ -122,7 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--feature-cache", metavar="DIR", help="keep frozen upstreams' features there: faster, same numbers"
     )
-    parser.add_argument("-o", "--output", default="result/joint", help="folder of everything (default: %(default)s)")
+    parser.add_argument("-o", "--output", default="result/joint", help="output folder (default: %(default)s)")
     return parser
 
 
@@ -134,7 +134,7 @@ def main(argv: list[str]) -> list[Run]:
     for name in ("seeds", "modes", "tasks"):
         args[name] = tuple(dict.fromkeys(args[name]))
     runs = run(upstreams, Plan(**args), output)
-    print(f"\n{Path(output, 'tables.md').read_text(encoding='utf-8')}\nEverything lies in {output}.")
+    print(f"\n{Path(output, 'tables.md').read_text(encoding='utf-8')}\nResults are in {output}.")
     return runs
 
 

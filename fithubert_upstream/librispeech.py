@@ -102,7 +102,7 @@ def split_folder(root: str | Path, split: str) -> Path:
     """
     root = Path(root)
     if not root.is_dir():
-        raise FitHubertError(f"corpus: expected a folder in LibriSpeech's layout, found no folder {root}")
+        raise FitHubertError(f"{root}: no such folder; expected a corpus in LibriSpeech's layout")
     if not (root / split).is_dir():
         found = ", ".join(printable(entry.name) for entry in folders_in(root)) or "none"
         raise FitHubertError(f"corpus {root}: expected a sub-folder {split}, found {found}")

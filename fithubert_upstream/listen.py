@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
         if enrolled is not None:
             cosine = float(answer["embedding"] @ enrolled)
             if threshold is None:
-                print(f"  likeness to the speaker of {args.enroll}: cosine {cosine:.3f} (the model has no threshold)")
+                print(f"  similarity to the speaker in {args.enroll}: {cosine:.3f} (this model has no threshold)")
             else:
                 verdict = "yes" if cosine >= threshold else "no"
                 print(

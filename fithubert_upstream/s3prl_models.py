@@ -75,9 +75,7 @@ def check_feature(args: argparse.Namespace, features: dict[str, Any]) -> None:
     layers = list(feature) if isinstance(feature, (list, tuple)) else [feature]
     if not all(isinstance(one, Tensor) for one in layers):
         there = ", ".join(name for name in features if not name.startswith("_"))
-        raise FitHubertError(
-            f"-s {key}: expected a feature of -u {args.upstream}, found none of that name; it has {there}"
-        )
+        raise FitHubertError(f"-s {key}: -u {args.upstream} has no such feature; it has {there}")
     if layer is not None and not -len(layers) <= layer < len(layers):
         raise FitHubertError(
             f"-l {layer}: expected a layer of the upstream's {key}, 0 to {len(layers) - 1}, found none of that number; "

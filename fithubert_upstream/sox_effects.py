@@ -107,7 +107,7 @@ def _run(sound: Sound, effects: list[list[str]]) -> Sound:
                 sound = _silence(sound, above, [duration, level])
             case words:
                 found = f"SoX effect '{' '.join(words)}' on {sound.samples.shape[1]} channel(s)"
-                raise FitHubertError(f"{found} is not rebuilt here: expected {COVERED}")
+                raise FitHubertError(f"{found} is not supported; expected {COVERED}")
     return sound
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish that a training loop grants at its next good moment."""
+"""Turns SIGTERM and SIGINT into a stop request, which the training loop honours after the current update."""
 
 import os
 import signal

@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="fithubert superb",
         description="Train and test SUPERB's heads for phone recognition (pr), speech recognition (asr), keyword "
         "spotting (ks) and speaker verification (sv) on frozen upstreams; write one table and picture of the results "
-        "beside the published ones. What is done already is not done again.",
+        "beside the published ones. Finished jobs are skipped.",
         epilog="example: fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state "
         "--tasks pr ks --librispeech LibriSpeech --speech-commands speech_commands",
     )
@@ -68,12 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for name in dict.fromkeys(CORPORA.values()):
         flag = f"--{name.lower().replace('_', '-')}"
-        parser.add_argument(flag, metavar="DIR", help=f"its corpus (default: the environment variable {name})")
+        parser.add_argument(flag, metavar="DIR", help=f"its folder (default: ${name})")
     parser.add_argument(
         "--splits",
         nargs=3,
         metavar=("TRAIN", "DEV", "TEST"),
-        help="folders of --librispeech, if named otherwise than in the config; several with commas between",
+        help="subfolders of --librispeech to use instead of the config's; separate several with commas",
     )
     parser.add_argument(
         "--override",
@@ -86,10 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--skip-oov", action="store_true", help="pr: leave out utterances with words not in the lexicon"
     )
     parser.add_argument("--seed", type=int, default=1337, help="default: %(default)s")
-    parser.add_argument(
-        "--feature-cache", metavar="DIR", help="keep the upstreams' features there: faster, same numbers"
-    )
-    parser.add_argument("-o", "--output", default="result/superb", help="folder of everything (default: %(default)s)")
+    parser.add_argument("--feature-cache", metavar="DIR", help="cache features in DIR: faster, same results")
+    parser.add_argument("-o", "--output", default="result/superb", help="output folder (default: %(default)s)")
     return parser
 
 
@@ -102,7 +100,7 @@ def main(argv: list[str]) -> list[Row]:
     if args["splits"] is not None:
         args["splits"] = tuple(folders.split(",") for folders in args["splits"])
     rows = run(upstreams, tasks, Settings(**args), output)
-    print(f"\n{Path(output, 'table.md').read_text(encoding='utf-8')}\nEverything lies in {output}.")
+    print(f"\n{Path(output, 'table.md').read_text(encoding='utf-8')}\nResults are in {output}.")
     return rows
 
 

@@ -255,7 +255,7 @@ class Job:
         if keys:
             found = ", ".join(f"{key} {there.get(key)} and not {self.identity.get(key)}" for key in keys[:3])
             raise FitHubertError(
-                f"{self.folder}: holds a run of other settings: {found}{', ...' if len(keys) > 3 else ''}; "
+                f"{self.folder}: already holds a run with other settings: {found}{', ...' if len(keys) > 3 else ''}; "
                 "remove it or choose another folder with -o"
             )
 
@@ -320,7 +320,7 @@ def run_missing(jobs: Mapping[str, Job], output: Path, report: Callable[[], Any]
     for number, (title, job) in enumerate(jobs.items(), 1):
         progress = f"\n== {title} ({number} of {len(jobs)})"
         if job.result_file.is_file():
-            print(f"{progress}: done before", flush=True)
+            print(f"{progress}: already done", flush=True)
             continue
         print(progress, flush=True)
         try:

@@ -264,9 +264,9 @@ def _from_s3prl(name: str, ckpt: str | None) -> Teacher:
     from s3prl import hub
 
     if name in ENTRIES:  # their hidden_states begin with layer 1
-        raise FitHubertError(f"teacher {name}: expected another's upstream, found one of ours; set source: fithubert")
+        raise FitHubertError(f"teacher {name}: is one of our own models; set source: fithubert")
     if not hasattr(hub, name):
-        raise FitHubertError(f"teacher {name}: expected a name on s3prl.hub such as hubert_base, found no such")
+        raise FitHubertError(f"teacher {name}: no such upstream on s3prl.hub, which has for example hubert_base")
     if ckpt is not None and not Path(ckpt).is_file():
         raise FitHubertError(f"teacher {name}: expected a checkpoint at {ckpt}, found none")
     try:

@@ -33,8 +33,8 @@ with from_extra("distill", "distillation"):
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert distill",
-        description="Distil a student from a frozen teacher, on one device or, under torchrun or srun, on many. The "
-        "same command goes on where a run was broken off, with the very steps it missed.",
+        description="Distil a student from a frozen teacher, on one device or, with torchrun or srun, on many. Run "
+        "the same command again to resume an interrupted run exactly.",
         epilog="example: fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student trainer.accumulate=4",
     )
     parser.add_argument("-g", "--model", default="fithubert.yaml", help="student, teacher and loss (%(default)s)")
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         "overrides",
         nargs="*",
         metavar="KEY=VALUE",
-        help="entries of the recipe, as trainer.steps=20, or of the model's file, as model.student.dropout=0",
+        help="override entries of the recipe (trainer.steps=20) or the model (model.student.dropout=0)",
     )
     return parser
 
@@ -140,7 +140,7 @@ class Training:
             f"{self.watch.total(self.fabric.world_size):.2f} hours of audio an hour"
         )
         if signal:
-            self.fabric.print(f"saved at step {self.step}; the same command goes on from there", file=sys.stderr)
+            self.fabric.print(f"saved at step {self.step}; run the same command to resume", file=sys.stderr)
             raise SystemExit(128 + signal)
         student = self.folder / "student.safetensors"
         if self.fabric.is_global_zero:
@@ -259,7 +259,7 @@ class Training:
         return None if self.valid_loader is None else self.valid_loader.corpus
 
     def load(self) -> None:
-        """Take up what `save` left."""
+        """Restore what `save` wrote."""
         state = read_state(self.last)
         found = state["batches_an_update"]
         if found != self.batches_an_update:
@@ -297,7 +297,7 @@ class Training:
         if len(state["random_states"]) == self.fabric.world_size:
             set_random_state(state["random_states"][self.fabric.global_rank], self.fabric.device)
         else:
-            self.fabric.print("another number of processes than before: dropout is drawn anew from here")
+            self.fabric.print("the number of processes changed: dropout now differs from the original run")
 
     def _settle(self) -> Tensor:
         """(updates, 1 + N) records since the last row, means over the processes; all must be numbers.

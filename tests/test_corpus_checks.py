@@ -63,7 +63,7 @@ def test_librispeech_counts(libri):
 
 
 def test_librispeech_folders(libri):
-    assert f"found no folder {libri}/no" in libri_problem(libri / "no", "dev")
+    assert f"{libri}/no: no such folder" in libri_problem(libri / "no", "dev")
     assert f"{libri}/no: expected sub-folders" in libri_problem(libri / "no")
     assert f"{libri}: expected a sub-folder test, found dev, other, train" in libri_problem(libri, "test")
     assert f"{libri}/other: expected speaker/chapter/*.trans.txt" in libri_problem(libri, "other")

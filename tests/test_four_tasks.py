@@ -371,10 +371,10 @@ def test_too_short_utterances_of_speaker_verification_are_told(damaged, capsys):
 @pytest.mark.parametrize(
     ("key", "split", "words"),
     [
-        ("ks", "test-clean", "splits there: train, dev, test"),
-        ("sv", "test-clean", "splits there: train, dev, test"),
-        ("asr", "test", "splits there: train, dev-clean, test-clean"),
-        ("pr", "test-clean", "splits there: train, dev, test"),
+        ("ks", "test-clean", "available: train, dev, test"),
+        ("sv", "test-clean", "available: train, dev, test"),
+        ("asr", "test", "available: train, dev-clean, test-clean"),
+        ("pr", "test-clean", "available: train, dev, test"),
     ],
 )
 def test_a_split_that_the_task_lacks_is_told(ready, key, split, words, capsys):

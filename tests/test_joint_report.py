@@ -200,7 +200,7 @@ def test_a_second_call_runs_nothing_and_a_wider_one_what_is_missing(runner, caps
     calls, text = len(runner.calls), Path("out/tables.md").read_text()
     assert run([TEACHER], plan(seeds=(1,), feature_cache="elsewhere"), "out") == first
     assert len(runner.calls) == calls and Path("out/tables.md").read_text() == text
-    assert capsys.readouterr().out.count("done before") == 6
+    assert capsys.readouterr().out.count("already done") == 6
     runs = run([TEACHER], plan(), "out")
     assert len(runs) == 12 and len(runner.calls) == 24
     assert all(folder.endswith("seed-2") for folder in runner.trained()[6:])
@@ -237,7 +237,7 @@ def test_a_run_of_other_settings_is_an_error(runner, finished, override, words):
     runner.error, runner.fail_at = KeyboardInterrupt(), 2 if finished else 1
     with pytest.raises(KeyboardInterrupt):
         run([TEACHER], plan(), "out")
-    with pytest.raises(FitHubertError, match="seed-1: holds a run of other settings") as error:
+    with pytest.raises(FitHubertError, match="seed-1: already holds a run with other settings") as error:
         run([Upstream("new", "fbank"), TEACHER], plan(overrides=(parse_override(override),)), "out")
     assert words in str(error.value) and "\n" not in str(error.value) and len(runner.calls) == runner.fail_at
 

@@ -118,7 +118,7 @@ def test_a_split_without_name_in_the_config_is_told(corpus):
     with pytest.raises(FitHubertError) as caught:
         main(["-m", "evaluate", "-e", str(states), "-t", "test-clean"])
     message = str(caught.value)
-    assert "split test-clean" in message and "splits there: train, dev, test" in message
+    assert "split test-clean" in message and "available: train, dev, test" in message
 
 
 def test_an_unknown_upstream_has_neighbours(corpus):

@@ -220,7 +220,7 @@ def test_a_second_run_runs_nothing(runner, corpora, student, capsys):
     assert run(TWO, ALL, Settings(feature_cache="elsewhere"), "out") == first
     assert len(runner.calls) == calls and not corpora.prepared and not corpora.checked
     assert Path("out/table.md").read_text() == table
-    assert capsys.readouterr().out.count("done before") == 8
+    assert capsys.readouterr().out.count("already done") == 8
 
     run([*TWO, Upstream("third", "fbank")], ["ks"], Settings(), "out")  # one more upstream: only that is run
     assert [folder for mode, folder in runner.modes()[calls:] if mode == "train"] == ["third/ks"]
@@ -278,7 +278,7 @@ def test_a_run_of_other_settings_is_an_error(runner, corpora, finished, change, 
         with pytest.raises(KeyboardInterrupt):
             run(TWO[:1], ["ks"], Settings(), "out")
     calls = len(runner.calls)
-    with pytest.raises(FitHubertError, match="holds a run of other settings") as error:
+    with pytest.raises(FitHubertError, match="already holds a run with other settings") as error:
         run([Upstream("new", "fbank"), *TWO[:1]], ["ks"], Settings(**change), "out")
     assert words in str(error.value) and "\n" not in str(error.value) and len(runner.calls) == calls
 

@@ -136,7 +136,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(world, unbroken, tmp_path, 
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 128 + number
-    assert capsys.readouterr().err.splitlines()[-1] == "saved at step 7; the same command goes on from there"
+    assert capsys.readouterr().err.splitlines()[-1] == "saved at step 7; run the same command to resume"
     assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == losses(folder)[-1]["step"] == 7
     assert not (folder / "student.safetensors").exists()
     monkeypatch.setattr(Training, "update", update)

@@ -5,7 +5,7 @@
 The model is `FitHubert` without time reduction and heads, which is what HuBERT is. As Hsu et al. (2021), with what so
 brief a training asks for: frames that are not masked count as well; the second iteration goes on from the weights
 of the first; rooms, microphones and noise are added to the input while the targets stay those of clean speech
-(as WavLM does). Interrupted, it goes on from its last checkpoint; what is finished is not done again.
+(as WavLM does). Interrupted, it goes on from its last checkpoint; what is finished is skipped.
 """
 
 import argparse

@@ -63,10 +63,7 @@ def check_upstream(args: argparse.Namespace, hub) -> None:
         raise FitHubertError("-u: expected the name of an upstream, found none; give for example -u fithubert")
     if not callable(getattr(hub, args.upstream, None)):
         near = difflib.get_close_matches(args.upstream, hub.options(), n=3, cutoff=0.4)
-        raise FitHubertError(
-            f"-u {args.upstream}: expected an upstream of s3prl.hub, found none of that name; "
-            f"nearest: {', '.join(near) or 'none'}"
-        )
+        raise FitHubertError(f"-u {args.upstream}: no such upstream on s3prl.hub; nearest: {', '.join(near) or 'none'}")
     ckpt, config = args.upstream_ckpt, args.upstream_model_config
     for flag, value in (("-k", ckpt), ("-g", config)):
         by_its_name = "://" in str(value) or (flag == "-k" and by_name(args.upstream))
@@ -161,10 +158,10 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
         _check_inference(args, data)
     elif args.downstream == "ctc" and str(corpus["name"]).lower() in ("librispeech", "libriphone"):
         where = "config.downstream_expert.corpus"
-        _check_librispeech(corpus["path"], f"{where}.path", _folders(args, config["runner"], corpus, where))
+        _check_librispeech(corpus["path"], f"{where}.path", _folders(args, config["runner"], corpus))
     elif args.downstream == "asr":
         where = "config.downstream_expert.datarc"
-        folders = _folders(args, config["runner"], data, where)
+        folders = _folders(args, config["runner"], data)
         _check_librispeech(data["libri_root"], f"{where}.libri_root", folders, data)
     elif args.downstream == "speech_commands":
         _check_speech_commands(data, _splits(args, config["runner"], ["train", "dev", "test"]))
@@ -192,9 +189,7 @@ def check_task(args: argparse.Namespace, config: dict) -> None:
     if args.downstream is None:
         raise FitHubertError(f"-d: expected a task, found none; give one of {known}")
     if not s3prl_compat.has_module(f"s3prl.downstream.{args.downstream}.expert"):
-        raise FitHubertError(
-            f"-d {args.downstream}: expected a task of s3prl, found none of that name; SUPERB's and ours: {known}"
-        )
+        raise FitHubertError(f"-d {args.downstream}: no such task in s3prl; SUPERB's and ours: {known}")
     keys = [f"downstream_expert.{key}" for key in _KEYS.get(args.downstream, ())]
     for key in ("runner.total_steps", "runner.eval_dataloaders", "optimizer", "downstream_expert", *keys):
         value = config
@@ -217,7 +212,7 @@ def _check_inference(args: argparse.Namespace, data: dict) -> None:
         check_prepared(data["bucket_file"], data["dict_path"], data["libri_root"], [])
         count_samples_16k(Path(args.evaluate_split))
     elif args.downstream in _KEYS:
-        raise FitHubertError(f"-m inference: expected -d asr, which s3prl has it for, found -d {args.downstream}")
+        raise FitHubertError(f"-m inference: s3prl supports it for -d asr only, not -d {args.downstream}")
 
 
 def _check_librispeech(root: str, where: str, folders: list[str], prepared: dict | None = None) -> None:
@@ -276,7 +271,7 @@ def _check_joint(args: argparse.Namespace, config: dict) -> None:
     read_corpora(joint)
 
 
-def _splits(args: argparse.Namespace, runner: dict, there: list[str], expected: str = "one of the task") -> list[str]:
+def _splits(args: argparse.Namespace, runner: dict, there: list[str]) -> list[str]:
     """The splits that the run reads; each must be one of those `there`."""
     if args.mode == "evaluate":
         splits = [args.evaluate_split]
@@ -284,12 +279,12 @@ def _splits(args: argparse.Namespace, runner: dict, there: list[str], expected: 
         splits = [runner.get("train_dataloader", "train"), *runner["eval_dataloaders"]]
     for split in splits:
         if split not in there:
-            raise FitHubertError(f"split {split}: expected {expected}, found another; splits there: {', '.join(there)}")
+            raise FitHubertError(f"split {split}: not in the config; available: {', '.join(there)}")
     return splits
 
 
-def _folders(args: argparse.Namespace, runner: dict, entries: dict, where: str) -> list[str]:
+def _folders(args: argparse.Namespace, runner: dict, entries: dict) -> list[str]:
     """The folders of the splits that the run reads."""
     lists = [key for key, entry in entries.items() if isinstance(entry, list) and key != "lexicon"]
-    splits = _splits(args, runner, lists, f"one with a list of folders in {where}")
+    splits = _splits(args, runner, lists)
     return list(dict.fromkeys(folder for split in splits for folder in entries[split]))

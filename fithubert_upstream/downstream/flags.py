@@ -111,7 +111,7 @@ def build_parser() -> Parser:
         help="-m evaluate -e DIR: evaluate each states-*.ckpt there (as s3prl's test_expdir.sh), name the best",
     )
     add("--feature-cache", metavar="DIR", help="keep a frozen upstream's features there, not to compute them again")
-    add("--feature-cache-gb", type=float, metavar="N", help="what that folder may hold (50 GB)")
+    add("--feature-cache-gb", type=float, metavar="N", help="size limit of the cache in GB (default: 50)")
     return parser
 
 

@@ -63,7 +63,7 @@ def find_past(given: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
 
 def _nothing(flag: str, path: Path) -> str:
     if not path.exists():
-        return f"{flag} {path}: expected a checkpoint or its folder, found nothing; correct the path"
+        return f"{flag} {path}: no such file or folder"
     found = ", ".join(sorted(file.name for file in path.glob("*.ckpt"))) or "no checkpoint at all"
     return f"{flag} {path}: expected a folder with states-*.ckpt, found {found}; name the checkpoint file"
 

@@ -115,7 +115,7 @@ def test_a_corpus_that_moved_is_the_same(world, tmp_path, monkeypatch, capsys):
     superb.run(FBANK, ["ks"], Settings(), "out")
     monkeypatch.setenv("SPEECH_COMMANDS", str(root.rename(tmp_path / "elsewhere")))
     superb.run(FBANK, ["ks"], Settings(), "out")
-    assert len(calls) == 1 and "done before" in capsys.readouterr().out
+    assert len(calls) == 1 and "already done" in capsys.readouterr().out
 
 
 def test_a_result_of_an_older_version_is_taken_with_a_line(world, capsys):
