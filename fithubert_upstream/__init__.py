@@ -12,14 +12,21 @@ _WHERE = {
     "FitHubert": ".model",
     "FitHubertConfig": ".config",
     "FitHubertError": ".errors",
-    "load_fithubert": ".checkpoint",
+    "available_models": ".load",
+    "load_fithubert": ".load",
     "load_joint": ".joint_model",
     "register": ".hubconf",
+    "save_fithubert": ".checkpoint",
+    "UpstreamExpert": ".expert",
 }
 __all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        from .versions import VERSION
+
+        return VERSION
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name], __name__), name)

@@ -9,13 +9,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from . import assets
 from .benchmark_baseline import plain_teacher
-from .checkpoint import load_fithubert
 from .config import FitHubertConfig
 from .errors import from_extra
 from .inference import prepare
 from .lengths import valid_mask
+from .load import load_fithubert
 from .model import FitHubert
 from .torchaudio_compat import mend_torchaudio_import
 
@@ -62,7 +61,7 @@ def _distilhubert_size() -> nn.Module:
 
 
 def _embedded(name: str) -> FitHubert:
-    return load_fithubert(assets.find(name))
+    return load_fithubert(name)
 
 
 MODELS = {

@@ -30,7 +30,7 @@ CONFIG_KEY = "FitHubert_Config"
 OFFICIAL_PREFIX = "student_model."
 
 
-def save_checkpoint(model: FitHubert, path: str | Path) -> None:
+def save_fithubert(model: FitHubert, path: str | Path) -> None:
     """Write config and weights into one safetensors file, under a temporary name first."""
     save_safetensors(model, path, {"format": FORMAT, "version": "1", "config": model.config.to_json()})
 
@@ -42,7 +42,7 @@ def save_safetensors(model: nn.Module, path: str | Path, metadata: dict[str, str
         save_file(weights, temporary, metadata)
 
 
-def load_fithubert(ckpt: str | Path, model_config: str | Path | None = None) -> FitHubert:
+def load_checkpoint(ckpt: str | Path, model_config: str | Path | None = None) -> FitHubert:
     """Load a student from any of the three kinds of file, in eval mode on the CPU.
 
     Parameters

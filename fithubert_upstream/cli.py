@@ -30,7 +30,8 @@ def convert(argv: list[str]) -> None:
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
     args = parser.parse_args(argv)
 
-    from .checkpoint import load_fithubert, save_checkpoint
+    from .checkpoint import save_fithubert
+    from .load import load_fithubert
     from .outputs import check_output_file
 
     check_output_file(args.output, args.ckpt)
@@ -39,7 +40,7 @@ def convert(argv: list[str]) -> None:
         model = model.keep_heads(model.config.head_layers[-1:])
     if args.half:
         model.half()
-    save_checkpoint(model, args.output)
+    save_fithubert(model, args.output)
     count = sum(p.numel() for p in model.parameters())
     heads = ", ".join(map(str, model.config.head_layers)) or "none"
     print(f"{args.output}: {count:,} parameters, heads on layers {heads}")

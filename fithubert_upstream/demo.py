@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import load_fithubert, save_checkpoint
+from .checkpoint import save_fithubert
 from .config import find_config, read_yaml
 from .corpus_state import changed, state_of
 from .downstream.tasks import TASKS
@@ -23,6 +23,7 @@ from .errors import FitHubertError
 from .espeak import library_paths
 from .files import atomic_path, write_json, write_text
 from .lengths import SAMPLE_RATE
+from .load import load_fithubert
 from .outputs import check_output_folder
 from .run_folder import check_free
 from .superb_report import Row, draw_tasks
@@ -198,7 +199,7 @@ def _student(settings: Settings, corpus: Path, output: Path) -> str:
         flags = ["-u", "fithubert", "-g", "fithubert_mini.yaml", "-c", str(config), "--seed", str(settings.seed)]
         distilled = pretrain([*flags, "-p", str(output / "pretrain"), "-a"])
         model = load_fithubert(distilled)
-        save_checkpoint(model.keep_heads(model.config.head_layers[-1:]), student)
+        save_fithubert(model.keep_heads(model.config.head_layers[-1:]), student)
     return str(student)
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .assets import find
-from .checkpoint import load_fithubert
 from .config import DistillationConfig, FitHubertConfig, LossConfig
 from .data import AudioLoader
 from .errors import FitHubertError
+from .load import load_fithubert
 from .losses import hint_loss, pooled_loss, prediction_loss
 from .model import FitHubert, build_heads
 from .targets import Targets
@@ -283,7 +282,7 @@ def begin_as(student: FitHubert, name: str) -> None:
 
     Raises FitHubertError where anything but heads has another shape.
     """
-    there = load_fithubert(name if Path(name).is_file() else find(name)).state_dict()
+    there = load_fithubert(name).state_dict()
     here = student.state_dict()
     fits = {key: tensor for key, tensor in there.items() if key in here and tensor.shape == here[key].shape}
     for key in sorted(here.keys() | there.keys()):

@@ -13,7 +13,7 @@ from urllib.error import URLError
 import torch
 from filelock import FileLock
 
-from .checkpoint import load_fithubert, save_checkpoint
+from .checkpoint import load_checkpoint, save_fithubert
 from .errors import FitHubertError
 from .files import NO_ROOM
 from .model import FitHubert
@@ -31,7 +31,7 @@ def fetch_checkpoint(
 
     Parameters
     ----------
-    ckpt : URL (http, https, file) of anything that `load_fithubert` takes.
+    ckpt : URL (http, https, file) of anything that `load_checkpoint` takes.
     model_config : URL or path of the official `.yaml`, for an official checkpoint.
     refresh : download again even where the cache has it.
     sha256 : hex digest, or its beginning, that the downloaded checkpoint must have.
@@ -53,7 +53,7 @@ def fetch_checkpoint(
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(target), tempfile.TemporaryDirectory(dir=cache) as folder:
             if refresh or not target.is_file():  # DDP processes arrive together
-                save_checkpoint(_fetch(ckpt, model_config, sha256, Path(folder)), target)
+                save_fithubert(_fetch(ckpt, model_config, sha256, Path(folder)), target)
                 logger.info("%s is now %s", ckpt, target)
     except OSError as error:
         raise FitHubertError(
@@ -85,7 +85,7 @@ def _fetch(ckpt: str, model_config: str | None, sha256: str | None, folder: Path
     if config is not None and is_url(config):
         config = _download(config, folder / "config.yaml")
     try:
-        return load_fithubert(arrived, config)
+        return load_checkpoint(arrived, config)
     except FitHubertError as error:
         message = str(error).replace(str(arrived), ckpt).replace(str(config), str(model_config))
         raise FitHubertError(f"the downloaded file is not usable and was deleted: {message}") from error

@@ -7,10 +7,10 @@ from s3prl.upstream.interfaces import UpstreamBase
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .checkpoint import load_fithubert
 from .errors import FitHubertError, refuse_unknown
 from .inference import compile_layers, from_environment, prepare
 from .lengths import FRAME_RATE, SAMPLE_RATE, valid_mask
+from .load import load_fithubert
 from .long_audio import encode_windows
 
 RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
@@ -21,7 +21,7 @@ class UpstreamExpert(UpstreamBase):
 
     Parameters
     ----------
-    ckpt : a file that `load_fithubert` takes.
+    ckpt : a name, path or URL that `load_fithubert` takes.
     model_config : the official `.yaml` beside an official checkpoint; not needed otherwise.
     precision : "fp32" or "bf16", of weights and arithmetic; features are float32 in both.
     compile : whether the layers are compiled by `torch.compile`.
@@ -32,7 +32,7 @@ class UpstreamExpert(UpstreamBase):
 
     def __init__(
         self,
-        ckpt: str | Path,
+        ckpt: str | Path = "fithubert_mini",
         model_config: str | Path | None = None,
         precision: str | None = None,
         compile: bool | None = None,

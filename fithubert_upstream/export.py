@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from . import assets
-from .checkpoint import load_fithubert
 from .errors import FitHubertError, from_extra
 from .feature_extractor import limit_peaks, norm_into_kernel, normed_conv
 from .files import atomic_path
 from .layers import FrameUpsample, HintHead, PredictionHead
 from .lengths import FRAME_RATE, SAMPLE_RATE, shortest_input, valid_mask
+from .load import load_fithubert
 from .model import FitHubert
 from .outputs import check_output_file
 from .versions import VERSION
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     """`fithubert export STUDENT -o FILE`."""
     args = build_parser().parse_args(argv)
     check_output_file(args.output, args.ckpt)
-    model = load_fithubert(assets.find(args.ckpt) if args.ckpt in assets.NAMES else args.ckpt, args.model_config)
+    model = load_fithubert(args.ckpt, args.model_config)
     measured = export(model, args.output, args.int8)
     parts = [
         f"{sum(p.numel() for p in model.parameters()):,} parameters",

@@ -3,15 +3,9 @@
 Each returns an `UpstreamExpert` and takes what s3prl's runner passes: ckpt, model_config, refresh.
 """
 
-from .download import GOOGLE_DRIVE, fetch_checkpoint, is_url
+from .download import fetch_checkpoint, is_url
 from .errors import FitHubertError, refuse_unknown
-
-# (checkpoint, yaml) of the authors' releases on Google Drive, from the README of github glory20h/FitHuBERT.
-RELEASES = {
-    "fithubert_960h": ("1Rq5QmEkXqwm0WK8axiMplN1rw-P8_ZQ6", "1LIK0JZsVO0i0W7C3jH7hguOuAuQnlsmN"),
-    "fithubert_100h": ("1eFJSrO5asnVtO3jv92Pj6bQ6dNzJXLWY", "1CzicuU9M_FHprfKcgCi2yBlR0zxo0bKJ"),
-    "fitw2v2_960h": ("1xsLoWBPRfzTHco68SB3CA6Vf2uUgyGaJ", "12ERkiSBU0bW3c8uP5w5cBoEqHA9p9snx"),
-}
+from .load import RELEASES, locate
 
 
 def fithubert(ckpt=None, model_config=None, refresh=False, **options):
@@ -41,9 +35,7 @@ def fithubert_local(ckpt, model_config=None, refresh=False, **options):
     settled = {**options, "model_config (-g)": model_config}
     unfit = [name for name, value in settled.items() if value]
     if unfit:
-        raise FitHubertError(
-            f"{ckpt}: {' and '.join(unfit)} cannot be chosen: export fixes them; leave them out"
-        )
+        raise FitHubertError(f"{ckpt}: {' and '.join(unfit)} cannot be chosen: export fixes them; leave them out")
     return OnnxExpert(ckpt)
 
 
@@ -141,16 +133,13 @@ def _check_options(name, options, *more):
 
 def _embedded(name, ckpt=None, model_config=None, refresh=False, **options):
     """s3prl's runner passes ckpt, model_config and refresh to every entry; an embedded model brings its own."""
-    from . import assets
-
     check_source(name, ckpt, model_config, refresh)
     _check_options(name, options)
-    return fithubert_local(assets.find(name), **options)
+    return fithubert_local(*locate(name), **options)
 
 
 def _release(name, refresh, ckpt=None, model_config=None, sha256=None, **options):
     """s3prl's runner passes ckpt and model_config to every entry; a release brings its own."""
     check_source(name, ckpt, model_config, refresh)
     _check_options(name, options, "refresh", "sha256")
-    ckpt, model_config = (GOOGLE_DRIVE.format(file_id) for file_id in RELEASES[name])
-    return fithubert_url(ckpt, model_config, refresh, sha256, **options)
+    return fithubert_local(*locate(name, None, refresh, sha256), **options)

@@ -10,14 +10,7 @@ from torch import Tensor, nn
 from .config import FitHubertConfig
 from .errors import FitHubertError
 from .feature_extractor import ConvFeatureExtractor
-from .layers import (
-    Dropout,
-    HintHead,
-    PositionalConv,
-    PredictionHead,
-    TimeReduction,
-    TransformerLayer,
-)
+from .layers import Dropout, HintHead, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
 from .lengths import conv_frames, shortest_input, valid_mask
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from . import s3prl_compat
-from .checkpoint import STUDENT_KEY, save_checkpoint
+from .checkpoint import STUDENT_KEY, save_fithubert
 from .config import DistillationConfig, expand_variables, find_config, read_yaml
 from .errors import FitHubertError
 from .files import remove_temporaries, write_text
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> Path:
         runner.train()
     name_final_states(expdir)
     student = expdir / "student.safetensors"
-    save_checkpoint(runner.upstream.task.student, student)
+    save_fithubert(runner.upstream.task.student, student)
     return student
 
 

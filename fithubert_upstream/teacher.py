@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from . import teacher_weights
-from .checkpoint import load_fithubert
 from .config import TeacherConfig
 from .errors import FitHubertError, from_extra
 from .lengths import FIRST_FRAME, FRAME_RATE, SAMPLE_RATE, valid_mask
+from .load import load_fithubert
 from .model import FitHubert
 from .speaker_encoder import WIDTH, load_speaker_encoder
 from .whisper import SHIFT
@@ -292,12 +292,7 @@ def _from_torchaudio(bundle: str, ckpt: str | None) -> Teacher:
 
 
 def _from_fithubert(name: str) -> Teacher:
-    path = Path(name)
-    if not path.is_file():
-        from .assets import find
-
-        path = find(name)
-    model = load_fithubert(path)
+    model = load_fithubert(name)
     if model.config.time_reduction != 1:
         raise FitHubertError(
             f"teacher {name}: expected a model of ours with time_reduction 1, found {model.config.time_reduction}; "

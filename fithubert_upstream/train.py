@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .batches import Batch
-from .checkpoint import CONFIG_KEY, STUDENT_KEY, save_checkpoint
+from .checkpoint import CONFIG_KEY, STUDENT_KEY, save_fithubert
 from .data import build_dataloader
 from .distillation import DistillationTask
 from .errors import FitHubertError, from_extra
@@ -144,7 +144,7 @@ class Training:
             raise SystemExit(128 + signal)
         student = self.folder / "student.safetensors"
         if self.fabric.is_global_zero:
-            save_checkpoint(self.task.student, student)
+            save_fithubert(self.task.student, student)
             draw_losses(self.folder)
             print(f"student: {student}")
         self.fabric.barrier()
@@ -214,7 +214,7 @@ class Training:
         if valid < self.best:
             self.best, self.waited = valid, 0
             if self.fabric.is_global_zero:
-                save_checkpoint(self.task.student, self.folder / "best.safetensors")
+                save_fithubert(self.task.student, self.folder / "best.safetensors")
         return valid
 
     def write_row(self, valid: float | None) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from fithubert_upstream import assets, hubconf
-from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.config import DistillationConfig, find_config
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.espeak import all_voices
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.recordings import say
 
 from .conftest import REPO

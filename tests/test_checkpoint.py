@@ -7,9 +7,10 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from fithubert_upstream.checkpoint import load_fithubert, save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import FitHubertConfig
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.torch_files import Inert, InertUnpickler
 
@@ -163,7 +164,7 @@ def test_an_official_checkpoint_needs_its_yaml(tmp_path):
 
 def test_own_format_round_trip(tmp_path):
     model = FitHubert(SMALL)
-    save_checkpoint(model, tmp_path / "s.safetensors")
+    save_fithubert(model, tmp_path / "s.safetensors")
     again = load_fithubert(tmp_path / "s.safetensors")
     assert again.config == SMALL and not again.training
     assert all(p.requires_grad for p in again.parameters())
@@ -173,13 +174,13 @@ def test_own_format_round_trip(tmp_path):
 
 
 def test_half_precision_weights_load_as_float(tmp_path):
-    save_checkpoint(FitHubert(SMALL).half(), tmp_path / "s.safetensors")
+    save_fithubert(FitHubert(SMALL).half(), tmp_path / "s.safetensors")
     assert {p.dtype for p in load_fithubert(tmp_path / "s.safetensors").parameters()} == {torch.float32}
 
 
 def test_a_config_beside_the_file_may_repeat_but_not_contradict(tmp_path):
     path, config = tmp_path / "s.safetensors", tmp_path / "model.yaml"
-    save_checkpoint(FitHubert(SMALL).keep_heads((3,)), path)
+    save_fithubert(FitHubert(SMALL).keep_heads((3,)), path)
     config.write_text(yaml.safe_dump({"student": SMALL.to_dict(), "teacher": {}}))
     assert load_fithubert(path, config).config.head_layers == (3,)
     config.write_text(yaml.safe_dump(SMALL.to_dict() | {"dropout": 0.3}))
@@ -189,7 +190,7 @@ def test_a_config_beside_the_file_may_repeat_but_not_contradict(tmp_path):
 
 def test_files_that_are_no_students(tmp_path):
     good = tmp_path / "good.safetensors"
-    save_checkpoint(FitHubert(SMALL), good)
+    save_fithubert(FitHubert(SMALL), good)
     weights = load_file(good)
     config = {"format": "fithubert", "config": SMALL.to_json()}
     whole_ckpt, official_yaml, _ = write_official(tmp_path)
@@ -220,5 +221,5 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save_file", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(FitHubert(SMALL), tmp_path / "s.safetensors")
+        save_fithubert(FitHubert(SMALL), tmp_path / "s.safetensors")
     assert list(tmp_path.iterdir()) == []

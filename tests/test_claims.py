@@ -9,7 +9,7 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import DistillationConfig
 from fithubert_upstream.joint_tables import Run
 from fithubert_upstream.model import FitHubert
@@ -26,7 +26,7 @@ OTHERS = {"fbank": (82, 10), "hubert_mini": (42, 90), "fithubert_mini": (45, 86)
 @pytest.fixture
 def folder(tmp_path):
     for name in PER:
-        save_checkpoint(FitHubert(SMALL), tmp_path / f"{name}-1" / "student.safetensors")
+        save_fithubert(FitHubert(SMALL), tmp_path / f"{name}-1" / "student.safetensors")
     for seed in (1, 2):
         spread = 3 * (seed - 1)  # which only "wide and shallow" does not share
         rows = [Row(n, 1, pr=per + (0 if n == "wide_shallow" else spread)) for n, per in PER.items()]

@@ -1,7 +1,7 @@
 import pytest
 
-from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import JOBS, main
+from fithubert_upstream.load import load_fithubert
 
 from .test_checkpoint import write_official
 

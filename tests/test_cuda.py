@@ -12,9 +12,10 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from fithubert_upstream import assets
-from fithubert_upstream.checkpoint import load_fithubert, save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import FitHubertConfig
 from fithubert_upstream.distillation import DistillationTask
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.optimizer import OptimizerConfig, build_optimizer
 from fithubert_upstream.teacher import HubertTeacher
@@ -50,7 +51,7 @@ def full_float32():
 def student(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("cuda") / "student.safetensors"
-    save_checkpoint(FitHubert(SMALL), path)
+    save_fithubert(FitHubert(SMALL), path)
     return path
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import DistillationConfig, FitHubertConfig
 from fithubert_upstream.distillation import DistillationTask, Lesson
 from fithubert_upstream.errors import FitHubertError
@@ -181,7 +181,7 @@ def test_teachers_of_a_config(tmp_path):
 def test_a_student_begins_as_another(tmp_path, teacher):
     torch.manual_seed(3)
     other = make_student(head_dim=30)
-    save_checkpoint(other, tmp_path / "other.safetensors")
+    save_fithubert(other, tmp_path / "other.safetensors")
     config = {
         "student": STUDENT,
         "teacher": {"model": str(tmp_path / "t")},

@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from fithubert_upstream import assets
-from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.config import DistillationConfig
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.speaker_encoder import SpeakerEncoder
 from fithubert_upstream.train import main as distill
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from s3prl.upstream.interfaces import Featurizer
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.model import FitHubert
@@ -14,7 +14,7 @@ KEYS = ["last_hidden_state", "hidden_states", "projected_states", "hidden_states
 
 @pytest.fixture
 def ckpt(tmp_path):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "student.safetensors")
     return tmp_path / "student.safetensors"
 
 
@@ -44,7 +44,7 @@ def test_hidden_states_repeat_each_40_ms_frame(upstream):
 
 def test_stripped_checkpoints_have_what_they_kept(tmp_path):
     for heads, keys in [((3,), {"last_hidden_state"}), ((), {"last_hidden_state"})]:
-        save_checkpoint(FitHubert(SMALL).keep_heads(heads), tmp_path / "s.safetensors")
+        save_fithubert(FitHubert(SMALL).keep_heads(heads), tmp_path / "s.safetensors")
         features = UpstreamExpert(tmp_path / "s.safetensors")([torch.randn(4000)])
         assert set(features) == {"hidden_states", "hidden_states_40ms"} | keys
         assert features["last_hidden_state"].size(2) == (40 if heads else 32)

@@ -14,11 +14,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fithubert_upstream import export as export_module
 from fithubert_upstream.assets import NAMES, find
-from fithubert_upstream.checkpoint import load_fithubert, save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import FitHubertConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.export import AXES, TraceableFitHubert, export, main, open_session, run, trace
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.model import FitHubert
 
 from .tiny import STUDENT, TWO_LAYER
@@ -55,7 +56,7 @@ def traced():
 
 
 def upstream_of(kind: str, folder) -> UpstreamExpert:
-    save_checkpoint(make_student(kind), folder / "student.safetensors")
+    save_fithubert(make_student(kind), folder / "student.safetensors")
     return UpstreamExpert(folder / "student.safetensors").eval()
 
 

@@ -7,7 +7,7 @@ import torch
 from s3prl.upstream.interfaces import Featurizer
 from torch import nn
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
@@ -26,7 +26,7 @@ class Run:
 
     def __init__(self, folder, student=SMALL, tuned=True, tasks=("ks", "sv"), threshold=0.5, **args):
         self.ckpt = folder / "student.safetensors"
-        save_checkpoint(FitHubert(student), self.ckpt)
+        save_fithubert(FitHubert(student), self.ckpt)
         self.upstream = UpstreamExpert(self.ckpt).eval()
         options = {
             "upstream_feature_selection": "hidden_states",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.feature_cache import CachedUpstream, is_utterance_wise
@@ -50,7 +50,7 @@ class Padding(nn.Module):
 
 @pytest.fixture
 def student(tmp_path):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "student.safetensors")
     return UpstreamExpert(tmp_path / "student.safetensors").eval()
 
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from fithubert_upstream import cli, s3prl_compat, s3prl_datasets
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, expand_variables, find_config
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.tasks import TASKS
@@ -53,7 +53,7 @@ def instead(flags: list[str], flag: str, value: str) -> list[str]:
 def data(tmp_path_factory):
     """The corpora, by environment variable, and a tiny student."""
     root = tmp_path_factory.mktemp("data")
-    save_checkpoint(FitHubert(SMALL), root / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), root / "student.safetensors")
     return {
         "LIBRISPEECH": small_corpora.librispeech(root / "LibriSpeech"),
         "SPEECH_COMMANDS": small_corpora.speech_commands(root / "speech_commands"),

@@ -8,8 +8,8 @@ import threading
 import pytest
 import torch
 
-from fithubert_upstream import hubconf, register
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream import hubconf, load, register
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.model import FitHubert
 
@@ -58,7 +58,7 @@ def kept(cache):
 
 def test_url_is_downloaded_once_and_again_on_refresh(server, cache):
     folder, url, requests = server
-    save_checkpoint(FitHubert(SMALL), folder / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), folder / "s.safetensors")
     for _ in range(2):
         upstream = hubconf.fithubert(f"{url}/s.safetensors")
     assert upstream.model.config == SMALL
@@ -68,7 +68,7 @@ def test_url_is_downloaded_once_and_again_on_refresh(server, cache):
 
 
 def test_file_url(tmp_path, cache):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "s.safetensors")
     assert hubconf.fithubert_url((tmp_path / "s.safetensors").as_uri()).model.config == SMALL
 
 
@@ -85,10 +85,10 @@ def test_releases_are_fetched_by_their_ids(server, cache, monkeypatch, name):
     """The authors' files stand in for: the real ones cannot be reached from a test."""
     folder, url, requests = server
     write_official(folder)
-    ckpt_id, yaml_id = hubconf.RELEASES[name]
+    ckpt_id, yaml_id = load.RELEASES[name]
     (folder / "official.ckpt").rename(folder / ckpt_id)
     (folder / "official.yaml").rename(folder / yaml_id)
-    monkeypatch.setattr(hubconf, "GOOGLE_DRIVE", url + "/{}")
+    monkeypatch.setattr(load, "GOOGLE_DRIVE", url + "/{}")
     upstream = hubconf.ENTRIES[name](ckpt=None, model_config=None, refresh=False)  # as s3prl's runner calls
     assert upstream.model.config.num_layers == 3 and requests == [f"/{ckpt_id}", f"/{yaml_id}"]
     if name == "fithubert_960h":
@@ -98,7 +98,7 @@ def test_releases_are_fetched_by_their_ids(server, cache, monkeypatch, name):
 
 def test_sha256(server, cache):
     folder, url, _ = server
-    save_checkpoint(FitHubert(SMALL), folder / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), folder / "s.safetensors")
     digest = hashlib.sha256((folder / "s.safetensors").read_bytes()).hexdigest()
     with pytest.raises(FitHubertError, match="invalid hash"):
         hubconf.fithubert_url(f"{url}/s.safetensors", sha256="0" * 64)
@@ -110,7 +110,7 @@ def test_sha256(server, cache):
 @pytest.mark.parametrize("name", ["broken_off", "truncated", "page.html", "missing"])
 def test_a_bad_download_is_never_kept(server, cache, name):
     folder, url, _ = server
-    save_checkpoint(FitHubert(SMALL), folder / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), folder / "s.safetensors")
     (folder / "truncated").write_bytes((folder / "s.safetensors").read_bytes()[:-50])
     (folder / "page.html").write_text("<html>Quota exceeded</html>")
     with pytest.raises(FitHubertError) as caught:
@@ -121,7 +121,7 @@ def test_a_bad_download_is_never_kept(server, cache, name):
 
 def test_a_failed_refresh_leaves_the_old_file(server, cache):
     folder, url, _ = server
-    save_checkpoint(FitHubert(SMALL), folder / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), folder / "s.safetensors")
     hubconf.fithubert_url(f"{url}/s.safetensors")
     (folder / "s.safetensors").write_bytes(b"gone wrong")
     with pytest.raises(FitHubertError):
@@ -145,7 +145,7 @@ def test_register_puts_every_entry_on_s3prls_hub():
 
 @pytest.mark.slow
 def test_torch_hub_load_in_a_new_process(tmp_path):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "s.safetensors")
     code = f"""
 import torch
 upstream = torch.hub.load({str(REPO)!r}, "fithubert_local", {str(tmp_path / "s.safetensors")!r}, source="local")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fithubert_upstream import inference
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.feature_extractor import ConvFeatureExtractor, compiled_convolve
@@ -21,7 +21,7 @@ def no_variables(monkeypatch):
 
 @pytest.fixture
 def ckpt(tmp_path):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "student.safetensors")
     return tmp_path / "student.safetensors"
 
 

@@ -10,10 +10,11 @@ import torch
 from s3prl.upstream.interfaces import Featurizer
 from safetensors.torch import load_file, save_file
 
-from fithubert_upstream.checkpoint import load_fithubert, save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.joint_model import JointModel, JointModelConfig, load_joint, save_joint
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.model import FitHubert
 
 from .conftest import REPO
@@ -49,7 +50,7 @@ OF_HEADS = [("projected_states", None, False), ("projected_states", None, True),
 )
 def test_the_heads_see_what_s3prls_featurizer_gives(tmp_path, student, feature, layer, normalize):
     model = make(student, feature=feature, layer=layer, normalize=normalize)
-    save_checkpoint(model.student, tmp_path / "s.safetensors")
+    save_fithubert(model.student, tmp_path / "s.safetensors")
     upstream = UpstreamExpert(tmp_path / "s.safetensors").eval()
     featurizer = Featurizer(upstream, feature, "cpu", layer, normalize)
     assert (model.layer_weights is not None) == hasattr(featurizer, "weights")
@@ -151,7 +152,7 @@ def test_other_files(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"12345")
     with pytest.raises(FitHubertError, match="expected a joint model .* found a truncated"):
         load_joint(tmp_path / "cut.safetensors")
-    save_checkpoint(FitHubert(SMALL), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "student.safetensors")
     with pytest.raises(FitHubertError, match="student without heads"):
         load_joint(tmp_path / "student.safetensors")
     save_joint(make(), tmp_path / "joint.safetensors")

@@ -1,14 +1,7 @@
 import torch
 from torch import nn
 
-from fithubert_upstream.layers import (
-    Dropout,
-    FrameUpsample,
-    HintHead,
-    PositionalConv,
-    SelfAttention,
-    TimeReduction,
-)
+from fithubert_upstream.layers import Dropout, FrameUpsample, HintHead, PositionalConv, SelfAttention, TimeReduction
 
 
 def test_positional_conv_is_weight_normed_conv1d():

@@ -12,9 +12,10 @@ import torch
 import yaml
 
 from fithubert_upstream import link
-from fithubert_upstream.checkpoint import load_fithubert, save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import FitHubertConfig
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.model import FitHubert
 
 from .conftest import REPO
@@ -194,7 +195,7 @@ def overrides(**values) -> str:
 
 @pytest.mark.slow
 def test_its_run_downstream_trains_phone_recognition(clone, tmp_path):
-    save_checkpoint(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
     for split in ("train", "dev"):
         write_split(tmp_path / "corpus" / split, {"1-1-0000": "THE CAT", "1-1-0001": "A HAT"})
     few = dict.fromkeys(("total_steps", "eval_step", "save_step", "log_step"), 2)
@@ -236,7 +237,7 @@ def test_its_run_pretrain_distils_with_the_configs_in_place(clone, tmp_path):
 
 @pytest.mark.slow
 def test_its_hub_has_the_upstream_without_a_script(clone, tmp_path):
-    save_checkpoint(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
     code = (
         "import s3prl; from s3prl.nn import S3PRLUpstream; "
         "names = S3PRLUpstream.available_names(); assert 'register' not in names and 'hubert_base' in names; "

@@ -5,7 +5,7 @@ import soxr
 import torch
 
 from fithubert_upstream.audio import load_any_waveform, load_waveform
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint_model import load_joint, save_joint
 from fithubert_upstream.listen import main
@@ -65,7 +65,7 @@ def test_what_the_model_cannot_do(files, capsys):
         listen(files, capsys, ["yes.wav"], classes=None)
     with pytest.raises(FitHubertError, match="--enroll: expected a model that knows speakers"):
         listen(files, capsys, ["yes.wav"], "--enroll", str(files / "yes.wav"), embedding_dim=None)
-    save_checkpoint(FitHubert(SMALL), files / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), files / "student.safetensors")
     with pytest.raises(FitHubertError, match="expected a joint model of .* found a student without heads"):
         main([str(files / "yes.wav"), "-m", str(files / "student.safetensors")])
     assert capsys.readouterr().out == ""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fithubert_upstream import benchmark, joint_report, run_pretrain, train, train_config
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.cli import JOBS
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, FitHubertConfig, find_config
 from fithubert_upstream.demo import build_parser as demo_parser
@@ -61,7 +61,7 @@ def test_python_block_of_the_joint_model(tmp_path, monkeypatch, capsys):
 
 
 def test_python_block_of_inference(tmp_path, monkeypatch):
-    save_checkpoint(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
     monkeypatch.chdir(tmp_path)
     _, _, code = [block for kind, block in BLOCKS if kind == "python"]
     names = {"torch": torch}

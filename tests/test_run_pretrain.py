@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 
-from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.expert import UpstreamExpert
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.run_pretrain import main, name_final_states, settle_precision
 from fithubert_upstream.torch_files import states_in
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from fithubert_upstream import FitHubert, FitHubertConfig, cli, run_downstream, superb
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb import Settings, Upstream, main, parse_override, parse_upstream, run
@@ -432,7 +432,7 @@ def test_command_line(runner, corpora, student, capsys):
 def test_parameters_of_real_upstreams(tmp_path):
     model = FitHubert(FitHubertConfig.from_dict(STUDENT))
     ckpt = str(tmp_path / "student.safetensors")
-    save_checkpoint(model, ckpt)
+    save_fithubert(model, ckpt)
     assert superb.count_parameters(Upstream("fbank", "fbank")) == 0
     count = superb.count_parameters(Upstream("s", "fithubert", ckpt, "last_hidden_state"))
     assert count == sum(p.numel() for p in model.parameters())

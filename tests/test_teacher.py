@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fithubert_upstream import register
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import FitHubertConfig, TeacherConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.model import FitHubert
@@ -14,7 +14,7 @@ from .tiny import make_teacher
 
 
 def save_ours(path, **changes) -> str:
-    save_checkpoint(FitHubert(FitHubertConfig.from_dict(SMALL.to_dict() | changes)), path)
+    save_fithubert(FitHubert(FitHubertConfig.from_dict(SMALL.to_dict() | changes)), path)
     return str(path)
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import main as cli
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.train import Training, main
 from fithubert_upstream.train_log import read_losses
 

@@ -22,7 +22,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import FitHubertConfig
 from fithubert_upstream.decode import read_audio
 from fithubert_upstream.files import atomic_path
@@ -76,7 +76,7 @@ def main() -> None:
         weights = train(speech, targets, iteration, steps, weights, folder, args.seed)
     model = FitHubert(CONFIG)
     model.load_state_dict(weights)
-    save_checkpoint(model, args.output / "hubert_mini.safetensors")
+    save_fithubert(model, args.output / "hubert_mini.safetensors")
     print(f"{args.output / 'hubert_mini.safetensors'}: {sum(p.numel() for p in model.parameters()):,} parameters")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import DistillationConfig, FitHubertConfig, TeacherConfig
 from fithubert_upstream.data import DataConfig, load_cuts
 from fithubert_upstream.errors import FitHubertError
@@ -46,7 +46,7 @@ def wavs():
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
     path = tmp_path_factory.mktemp("student") / "s.safetensors"
-    save_checkpoint(FitHubert(SMALL), path)
+    save_fithubert(FitHubert(SMALL), path)
     return path
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.distillation import DistillationTask
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.feature_cache import CachedUpstream
@@ -29,7 +29,7 @@ def replica_of(network: nn.Module) -> nn.Module:
 
 @pytest.fixture
 def upstream(tmp_path):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "s.safetensors")
     return UpstreamExpert(tmp_path / "s.safetensors").eval()
 
 

@@ -8,10 +8,10 @@ import torch
 import yaml
 
 from fithubert_upstream import demo, train_state
-from fithubert_upstream.checkpoint import load_fithubert
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.run_folder import LEFT, check_free, check_newest, check_start
 from fithubert_upstream.run_pretrain import main as pretrain
 from fithubert_upstream.superb import Upstream, check_labels

@@ -9,7 +9,7 @@ import torch
 
 from fithubert_upstream import export_joint, hubconf, register, run_pretrain, s3prl_models
 from fithubert_upstream.assets import find
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.flags import read_flags, with_defaults
 from fithubert_upstream.errors import FitHubertError
@@ -60,7 +60,7 @@ def test_what_entries_for_files_do_not_use(tmp_path):
 def test_what_s3prls_runner_passes_to_every_entry(tmp_path):
     nothing = {"ckpt": None, "model_config": None, "refresh": False}
     assert isinstance(hubconf.fithubert_mini(**nothing), UpstreamExpert)
-    save_checkpoint(FitHubert(SMALL), tmp_path / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "s.safetensors")
     for refresh in (None, False):
         hubconf.fithubert(tmp_path / "s.safetensors", model_config=None, refresh=refresh)
     upstream = torch.hub.load(str(REPO), "fithubert_mini", source="local", precision="bf16", chunk_seconds=9)

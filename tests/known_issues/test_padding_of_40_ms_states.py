@@ -2,7 +2,7 @@
 
 import torch
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.model import FitHubert
 
@@ -10,7 +10,7 @@ from ..test_model import SMALL
 
 
 def test_frames_past_the_end_are_zero(tmp_path):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "student.safetensors")
     upstream = UpstreamExpert(tmp_path / "student.safetensors").eval()
     features = upstream([torch.randn(16000), torch.randn(6400)])  # with gradients: one padded batch
     for layer in features["hidden_states_40ms"]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.model import FitHubert
@@ -39,7 +39,7 @@ UPSTREAM = ("-u", "fithubert_local", "-k", "student.safetensors", "-s", "last_hi
 
 def student(path: Path, seed: int) -> Path:
     torch.manual_seed(seed)
-    save_checkpoint(FitHubert(SMALL), path)
+    save_fithubert(FitHubert(SMALL), path)
     return path
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fithubert_upstream import assets, export
-from fithubert_upstream.checkpoint import load_fithubert
+from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.versions import VERSION, version, versions
 
 from ..conftest import REPO

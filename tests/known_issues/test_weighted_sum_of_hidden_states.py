@@ -3,7 +3,7 @@
 import torch
 from s3prl.upstream.interfaces import Featurizer
 
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.expert import UpstreamExpert
 from fithubert_upstream.model import FitHubert
 
@@ -11,7 +11,7 @@ from ..test_model import SMALL
 
 
 def test_default_features_can_be_summed_and_learned(tmp_path):
-    save_checkpoint(FitHubert(SMALL), tmp_path / "s.safetensors")
+    save_fithubert(FitHubert(SMALL), tmp_path / "s.safetensors")
     upstream = UpstreamExpert(tmp_path / "s.safetensors").eval()
     featurizer = Featurizer(upstream, upstream_device="cpu")  # hidden_states, as without -s
     wavs = [torch.randn(16000), torch.randn(12000)]

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from fithubert_upstream import cli
-from fithubert_upstream.checkpoint import save_checkpoint
+from fithubert_upstream.checkpoint import save_fithubert
 from fithubert_upstream.downstream.joint_ks_sv.expert import DownstreamExpert
 from fithubert_upstream.model import FitHubert
 from fithubert_upstream.run_downstream import main
@@ -38,7 +38,7 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("joint")
     small_corpora.words(root / "words")
     torch.manual_seed(0)  # this comes before the seed of each test
-    save_checkpoint(FitHubert(SMALL), root / "student.safetensors")
+    save_fithubert(FitHubert(SMALL), root / "student.safetensors")
     optimizer = {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-3}
     config = {"runner": RUNNER, "optimizer": optimizer, "downstream_expert": small_corpora.joint_block(root / "words")}
     (root / "joint.yaml").write_text(yaml.safe_dump(config))
