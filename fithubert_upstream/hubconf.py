@@ -47,7 +47,7 @@ def fithubert_url(ckpt, model_config=None, refresh=False, sha256=None, **options
 
 
 def fithubert_mini(**options):
-    """The small student inside the package, 1.3 M parameters, distilled from Whisper base; needs no network."""
+    """The small student inside the package, 2.2 M parameters, distilled from Whisper base and a speaker encoder."""
     return _embedded("fithubert_mini", **options)
 
 

@@ -51,7 +51,7 @@ def test_features():
     with torch.no_grad():
         student, teacher = hubconf.fithubert_mini()(wavs), hubconf.hubert_mini()(wavs)
     assert student["last_hidden_state"].shape == teacher["last_hidden_state"].shape == (2, 49, 512)
-    assert len(student["hidden_states"]) == len(teacher["hidden_states"]) == 6
+    assert len(student["hidden_states"]) == 12 and len(teacher["hidden_states"]) == 6
 
 
 @pytest.mark.slow

@@ -12,12 +12,12 @@ import argparse
 from itertools import pairwise
 from pathlib import Path
 
+import editdistance
 import numpy as np
 import torch
 from sklearn.metrics import roc_curve
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.functional import edit_distance
 from tqdm import tqdm, trange
 
 from fithubert_upstream.audio import load_any_waveform
@@ -98,7 +98,7 @@ def phone_error_rate(upstream: nn.Module, corpus: Path, layer: int | None, seed:
         with torch.inference_mode():
             best = head(features[:, None].float())[0].argmax(1).tolist()
         read = [b for a, b in pairwise([0, *best]) if b not in (0, a)]
-        wrong, total = wrong + edit_distance(wanted, read), total + len(wanted)
+        wrong, total = wrong + editdistance.eval(wanted, read), total + len(wanted)
     return 100 * wrong / total
 
 
