@@ -5,12 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from fithubert_upstream import assets, hubconf
 from fithubert_upstream.config import DistillationConfig, find_config
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.espeak import all_voices
+from fithubert_upstream.joint_model import load_joint
+from fithubert_upstream.listen import main as listen
 from fithubert_upstream.load import load_fithubert
 from fithubert_upstream.recordings import say
 
@@ -23,6 +26,26 @@ def test_small():
     assert sum(assets.find(name).stat().st_size for name in assets.NAMES) <= 18e6
     student, teacher = (sum(p.numel() for p in load_fithubert(assets.find(n)).parameters()) for n in assets.NAMES)
     assert teacher <= 6e6 and student <= 0.45 * teacher
+
+
+def test_the_joint_model_is_the_student_and_two_heads(tmp_path):
+    assert assets.find("joint_mini").stat().st_size <= 5e6
+    model, student = load_joint(), load_fithubert("fithubert_mini")
+    heads = {"head_layers": None}
+    assert model.config.student.to_dict() | heads == student.config.to_dict() | heads
+    assert model.config.tasks == ("ks", "sv") and len(model.config.classes) == 12 and model.config.threshold > 0
+    assert model(torch.randn(16000) * 0.1)["keyword"] in model.config.classes
+
+
+def test_listen_needs_no_file_of_ones_own(tmp_path, capsys):
+    """eSpeak is not what it learned from most; of two words it knows one at least."""
+    draw, voice = np.random.default_rng(0), all_voices()[1]
+    for word in ("yes", "stop"):
+        soundfile.write(tmp_path / f"{word}.wav", np.pad(say(word, voice, draw), (4000, 4000)), 16000)
+    listen([str(tmp_path / "yes.wav"), str(tmp_path / "stop.wav"), "--enroll", str(tmp_path / "yes.wav")])
+    text = capsys.readouterr().out
+    assert "same speaker as in" in text and "yes (cosine 1.000" in text
+    assert "keyword: yes" in text or "keyword: stop" in text
 
 
 def test_student_is_of_the_packaged_config():
