@@ -77,10 +77,7 @@ def check_feature(args: argparse.Namespace, features: dict[str, Any]) -> None:
         there = ", ".join(name for name in features if not name.startswith("_"))
         raise FitHubertError(f"-s {key}: -u {args.upstream} has no such feature; it has {there}")
     if layer is not None and not -len(layers) <= layer < len(layers):
-        raise FitHubertError(
-            f"-l {layer}: expected a layer of the upstream's {key}, 0 to {len(layers) - 1}, found none of that number; "
-            "give another"
-        )
+        raise FitHubertError(f"-l {layer}: {key} has layers 0 to {len(layers) - 1}")
     for flag, is_given in (
         ("-l", layer is not None),
         ("--upstream_feature_normalize", args.upstream_feature_normalize),

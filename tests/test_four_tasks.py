@@ -379,7 +379,7 @@ def test_too_short_utterances_of_speaker_verification_are_told(damaged, capsys):
 )
 def test_a_split_that_the_task_lacks_is_told(ready, key, split, words, capsys):
     line = refused(capsys, *train(key, "exp", f"config.runner.eval_dataloaders=['{split}']"))
-    assert f"split {split}: expected" in line and words in line
+    assert f"split {split}: not in the config" in line and words in line
 
 
 def test_speaker_verification_without_trials_is_told(ready, capsys):

@@ -296,7 +296,7 @@ def test_comparable_are_the_papers_corpora_and_heads(tmp_path, monkeypatch, over
     [
         (["-u", "a/b=fbank"], "-u a/b=fbank: expected [LABEL=]NAME"),
         (["-u", "fbank", "-u", "fbank"], "each label once"),
-        (["-u", "fbank", "-c", "nowhere.yaml"], "nowhere.yaml: expected a config file"),
+        (["-u", "fbank", "-c", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["-u", "fbank", "--override", "pr:a=1"], "--override pr:a=1: expected [WHICH:]KEY=VALUE"),
         (["-u", "fbank", "--override", "downstream_expert.tasks=[ks]"], "another KEY than downstream_expert.tasks"),
         (["-u", "fbank", "--override", "a.b=[1"], "found [1"),

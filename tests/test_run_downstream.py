@@ -106,7 +106,7 @@ def test_an_unset_variable_is_named(corpus, monkeypatch):
 
 
 def test_a_missing_corpus_or_split_is_told(corpus):
-    assert "no folder /nowhere" in fails("-o", "config.downstream_expert.corpus.path=/nowhere")
+    assert "/nowhere: no such folder" in fails("-o", "config.downstream_expert.corpus.path=/nowhere")
     message = fails("-o", "config.downstream_expert.corpus.dev=['dev-clean']")
     assert "expected a sub-folder dev-clean, found dev, test, train" in message
 
@@ -136,7 +136,7 @@ def test_a_missing_checkpoint_is_told(corpus, tmp_path):
 
 def test_a_layer_out_of_range_is_told(corpus):
     message = fails("-u", "fithubert_mini", "-l", "99")
-    assert "-l 99" in message and "hidden_states, 0 to 5," in message
+    assert "-l 99" in message and "hidden_states has layers 0 to 11" in message
 
 
 def test_words_outside_the_lexicon_name_the_flag(corpus):

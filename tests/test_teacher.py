@@ -238,7 +238,7 @@ def test_a_bundle_of_torchaudio_by_name(monkeypatch, bundle, kind):
         (TeacherConfig(source="s3prl", model="hubert_bse"), ["hubert_bse", "s3prl.hub"]),
         (TeacherConfig(source="s3prl", model="hubert_local", ckpt="/no.pt"), ["/no.pt"]),
         (TeacherConfig(source="s3prl", model="fbank"), ["fbank", "hidden_states", "1"]),
-        (TeacherConfig(source="s3prl", model="fithubert"), ["one of ours", "source: fithubert"]),
+        (TeacherConfig(source="s3prl", model="fithubert"), ["one of our own models", "source: fithubert"]),
         (TeacherConfig(source="torchaudio", model="HUBERT_LARGE"), ["HUBERT_LARGE", "HUBERT_BASE"]),
         (TeacherConfig(source="torchaudio", model="WAVLM_BASE", ckpt="/no.pth"), ["/no.pth", "found none"]),
         (TeacherConfig(source="fithubert", model="hubert_maxi"), ["hubert_maxi"]),

@@ -50,7 +50,7 @@ def test_what_entries_for_files_do_not_use(tmp_path):
     for name in ("fithubert_local", "fithubert_url"):
         assert f"{name}: expected a ckpt (-k), found none" in fails(hubconf.ENTRIES[name], None)
     (tmp_path / "x.onnx").touch()
-    assert "model_config (-g), which an ONNX file has settled" in fails(
+    assert "model_config (-g) cannot be chosen: export fixes them" in fails(
         hubconf.fithubert_local, tmp_path / "x.onnx", "x.yaml"
     )
     assert "did you mean chunk_seconds?" in fails(UpstreamExpert, MINI, chunk_secs=3)
@@ -141,7 +141,7 @@ FEATURES = {"last_hidden_state": torch.zeros(1, 4, 2), "hidden_states": [torch.z
     ("flags", "words"),
     [
         (["-s", "last_hiden"], "-s last_hiden: .*it has last_hidden_state, hidden_states$"),
-        (["-s", "_info"], "-s _info: expected a feature"),
+        (["-s", "_info"], "-s _info: -u fbank has no such feature"),
         (["-l", "3"], "-l 3: .* 0 to 2"),
         (["-l", "-4"], "-l -4: "),
         (["-s", "last_hidden_state", "-l", "0"], "-l: expected a feature of several layers"),

@@ -82,7 +82,7 @@ def test_no_score_without_a_checkpoint(begun):
     for mode in ("evaluate", "inference"):
         message = refused("-m", mode, "-t", "test", *UPSTREAM, *TASK, "-n", "x")
         assert f"-m {mode}: expected the checkpoint of a run, found none; give -e" in message
-    assert "-a result/downstream/x: expected a checkpoint" in refused(
+    assert "-a result/downstream/x: no such file or folder" in refused(
         "-m", "evaluate", *UPSTREAM, *TASK, "-n", "x", "-a"
     )
     assert not Path("result/downstream/x").exists()
