@@ -2,7 +2,7 @@
 
 dependencies = ["torch", "s3prl", "safetensors", "yaml", "filelock"]
 
-from fithubert_upstream.hubconf import (  # noqa: E402, F401
+from fithubert_upstream.upstream.hubconf import (  # noqa: E402, F401
     fithubert,
     fithubert_100h,
     fithubert_960h,

@@ -52,7 +52,7 @@ def s3prl() -> str:
 
 setup(
     name="fithubert-upstream",
-    version=runpy.run_path(str(here / "fithubert_upstream" / "versions.py"))["VERSION"],
+    version=runpy.run_path(str(here / "fithubert_upstream" / "runs" / "versions.py"))["VERSION"],
     description="FitHuBERT as an s3prl upstream: distil it, load it, evaluate it on SUPERB",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -64,7 +64,7 @@ setup(
     packages=[*find_packages(include=["fithubert_upstream*"]), "fithubert_upstream.downstream_configs"],
     package_dir={"fithubert_upstream.downstream_configs": "downstream_configs"},
     package_data={
-        "fithubert_upstream": ["configs/*", "assets/*"],
+        "fithubert_upstream": ["configs/*", "assets/*", "superb/*.yaml", "joint/*.yaml"],
         "fithubert_upstream.downstream_configs": ["*.yaml", "mini/*.yaml"],
     },
     install_requires=[*BASE, s3prl()],

@@ -12,11 +12,11 @@ from pathlib import Path
 import soundfile
 import yaml
 
-from fithubert_upstream.audio import load_waveform
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
+from fithubert_upstream.audio import SAMPLE_RATE
+from fithubert_upstream.audio.walk import find_audio, folders_in
+from fithubert_upstream.audio.waveforms import load_waveform
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.lengths import SAMPLE_RATE
-from fithubert_upstream.walk import find_audio, folders_in
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
 
 TEST, DEV = 30, 20
 TRAIN = (20, 100)

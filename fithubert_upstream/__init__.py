@@ -9,22 +9,22 @@ from .files import ensure_home
 
 ensure_home()  # before a library asks for one
 _WHERE = {
-    "FitHubert": ".model",
-    "FitHubertConfig": ".config",
+    "FitHubert": ".models.fithubert",
+    "FitHubertConfig": ".models.config",
     "FitHubertError": ".errors",
-    "available_models": ".load",
-    "load_fithubert": ".load",
-    "load_joint": ".joint_model",
-    "register": ".hubconf",
-    "save_fithubert": ".checkpoint",
-    "UpstreamExpert": ".expert",
+    "available_models": ".checkpoints.load",
+    "load_fithubert": ".checkpoints.load",
+    "load_joint": ".joint.model",
+    "register": ".upstream.hubconf",
+    "save_fithubert": ".checkpoints.student",
+    "UpstreamExpert": ".upstream.expert",
 }
 __all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str):
     if name == "__version__":
-        from .versions import VERSION
+        from .runs.versions import VERSION
 
         return VERSION
     if name not in _WHERE:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from .errors import FitHubertError
 from .files import NO_ROOM
-from .launcher import check_alone
-from .streams import abandon_stdout, robust_streams
-from .versions import VERSION
+from .runs.launcher import check_alone
+from .runs.streams import abandon_stdout, robust_streams
+from .runs.versions import VERSION
 
 
 def convert(argv: list[str]) -> None:
@@ -30,9 +30,9 @@ def convert(argv: list[str]) -> None:
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
     args = parser.parse_args(argv)
 
-    from .checkpoint import save_fithubert
-    from .load import load_fithubert
-    from .outputs import check_output_file
+    from .checkpoints.load import load_fithubert
+    from .checkpoints.student import save_fithubert
+    from .runs.outputs import check_output_file
 
     check_output_file(args.output, args.ckpt)
     model = load_fithubert(args.ckpt, args.model_config)
@@ -48,56 +48,56 @@ def convert(argv: list[str]) -> None:
 
 def pretrain(argv: list[str]) -> None:
     """Distil a student with s3prl's pretrain runner (the flags of run_pretrain.py)."""
-    from .run_pretrain import main
+    from .pretrain.run import main
 
     print(f"student: {main(argv)}")
 
 
 def distill(argv: list[str]) -> None:
     """Distil a student on one device or, with torchrun or srun, on many. Run again to resume."""
-    from .train import main
+    from .distillation.train import main
 
     main(argv)
 
 
 def downstream(argv: list[str]) -> None:
     """Train or evaluate a SUPERB task with s3prl (the flags of run_downstream.py)."""
-    from .run_downstream import main
+    from .downstream.run import main
 
     main(argv)
 
 
 def superb(argv: list[str]) -> None:
     """Run PR, ASR, KS and SV on a list of upstreams; one table beside the published results."""
-    from .superb import main
+    from .superb.run import main
 
     main(argv)
 
 
 def joint_report(argv: list[str]) -> None:
     """Train keyword spotting and speaker verification, separately and jointly, and compare with the paper."""
-    from .joint_report import main
+    from .joint.report import main
 
     main(argv)
 
 
 def export(argv: list[str]) -> None:
     """Write a student as an ONNX file, in fp32 or int8, that runs without torch."""
-    from .export import main
+    from .export.onnx import main
 
     main(argv)
 
 
 def export_joint(argv: list[str]) -> None:
     """Write a joint keyword and speaker run as one file for programs."""
-    from .export_joint import main
+    from .joint.export import main
 
     main(argv)
 
 
 def listen(argv: list[str]) -> None:
     """Recognise the keyword in a recording and verify its speaker."""
-    from .listen import main
+    from .joint.listen import main
 
     main(argv)
 
@@ -111,21 +111,21 @@ def demo(argv: list[str]) -> None:
 
 def synth(argv: list[str]) -> None:
     """Write synthetic speech in the layouts of LibriSpeech, Speech Commands and VoxCeleb1."""
-    from .corpora import main
+    from .corpora.synthetic.run import main
 
     main(argv)
 
 
 def check(argv: list[str]) -> None:
     """Verify a corpus: counts, unreadable files, missing transcripts, trials of missing files."""
-    from .corpus_checks import main
+    from .corpora.check import main
 
     main(argv)
 
 
 def prepare(argv: list[str]) -> None:
     """Write the length tables and char.dict that speech recognition needs."""
-    from .prepare import main
+    from .downstream.asr import main
 
     main(argv)
 
@@ -139,7 +139,7 @@ def link(argv: list[str]) -> None:
 
 def benchmark(argv: list[str]) -> None:
     """Measure speed: training against a plain loop, inference against HuBERT Base."""
-    from .benchmark import main
+    from .benchmarks.main import main
 
     main(argv)
 

@@ -15,21 +15,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import save_fithubert
-from .config import find_config, read_yaml
-from .corpus_state import changed, state_of
+from .audio import SAMPLE_RATE
+from .audio.walk import find_audio
+from .checkpoints.load import load_fithubert
+from .checkpoints.student import save_fithubert
+from .corpora.state import changed, state_of
+from .corpora.synthetic.espeak import library_paths
+from .distillation.log import read_losses
 from .downstream.tasks import TASKS
 from .errors import FitHubertError
-from .espeak import library_paths
 from .files import atomic_path, write_json, write_text
-from .lengths import SAMPLE_RATE
-from .load import load_fithubert
-from .outputs import check_output_folder
-from .run_folder import check_free
-from .superb_report import Row, draw_tasks
-from .train_log import read_losses
-from .values import dump_yaml
-from .walk import find_audio
+from .runs.folders import check_free
+from .runs.outputs import check_output_folder
+from .settings.files import find_config, read_yaml
+from .settings.values import dump_yaml
+from .superb.report import Row, draw_tasks
 
 # Minutes of synthetic speech in each layout.
 SYNTHETIC_MINUTES = {
@@ -98,7 +98,8 @@ def main(argv: list[str]) -> list[Row]:
 
 def run(settings: Settings, output: Path) -> list[Row]:
     """The demo in `output`. Raises FitHubertError when the folder holds a demo of other settings."""
-    from . import pretrain_expert, superb  # noqa: F401  what distillation lacks is told before anything is written
+    from .pretrain import expert as pretrain_expert  # noqa: F401  what distillation lacks is told before anything is written
+    from .superb import run as superb
 
     if settings.minutes:
         library_paths()
@@ -166,7 +167,7 @@ def _claim(output: Path, settings: Settings) -> None:
 
 def _corpora(settings: Settings, output: Path) -> dict[str, Path]:
     """The three corpora, synthesised where no real one was given."""
-    from .corpora import synthesise_librispeech, synthesise_speech_commands, synthesise_voxceleb1
+    from .corpora.synthetic.run import synthesise_librispeech, synthesise_speech_commands, synthesise_voxceleb1
 
     synthesise = {
         "librispeech": synthesise_librispeech,
@@ -182,7 +183,7 @@ def _corpora(settings: Settings, output: Path) -> dict[str, Path]:
 
 def _student(settings: Settings, corpus: Path, output: Path) -> str:
     """Distil hubert_mini with s3prl's pretrain runner; keep the last head, which is what the paper counts."""
-    from .run_pretrain import main as pretrain
+    from .pretrain.run import main as pretrain
 
     student = output / "student.safetensors"
     if not student.is_file():

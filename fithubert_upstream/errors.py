@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class FitHubertError(ValueError):
@@ -50,3 +51,9 @@ def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> No
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known) or 'none'}"
             raise FitHubertError(f"{where}: expected no option {name}, found it; {hint}")
+
+
+def expect(ok: bool, what: str, found: Any) -> None:
+    """Raise FitHubertError, `expected WHAT, found FOUND`, unless `ok`."""
+    if not ok:
+        raise FitHubertError(f"expected {what}, found {found}")

@@ -31,14 +31,9 @@ _BLOCKS = {"run_downstream.py": _RUN, "run_pretrain.py": _RUN, "hub.py": _HUB}
 _SIGNATURE = b"# fithubert_upstream: written by `fithubert link`, sha256 of the rest "
 _PRETRAIN_EXPERT = b'''"""For `run_pretrain.py -u fithubert`; fills in datarc's `${ENVIRONMENT_VARIABLES}`."""
 
-from fithubert_upstream import pretrain_expert
-from fithubert_upstream.config import expand_variables
+from fithubert_upstream.link import pretrain_expert
 
-
-class UpstreamPretrainExpert(pretrain_expert.UpstreamPretrainExpert):
-    def __init__(self, datarc, *args, **kwargs):
-        datarc.update(expand_variables(datarc, "config.pretrain_expert.datarc"))  # the runner reads it afterwards
-        super().__init__(datarc, *args, **kwargs)
+UpstreamPretrainExpert = pretrain_expert()
 '''
 
 
@@ -74,10 +69,10 @@ def linked_run() -> None:
 
     Flags, defaults (`--device cuda`) and configs stay s3prl's own. See `run_downstream` for ours.
     """
+    from .compat.s3prl_workers import repaired_workers
+    from .downstream.run import provide_modules, task_repairs
     from .downstream.tasks import TASKS
-    from .hubconf import register
-    from .run_downstream import provide_modules, task_repairs
-    from .s3prl_workers import repaired_workers
+    from .upstream.hubconf import register
 
     register()  # on whichever s3prl is imported; applies the repairs
     provide_modules()
@@ -93,6 +88,19 @@ def linked_run() -> None:
     for repair in dict.fromkeys(repair for task in tasks for repair in task_repairs(task, args.device)):
         for_the_process.enter_context(repair())
     for_the_process.enter_context(repaired_workers())
+
+
+def pretrain_expert() -> type:
+    """The pretrain task for a checkout's own `run_pretrain.py`, which fills in no `${VARIABLES}`."""
+    from .pretrain.expert import UpstreamPretrainExpert
+    from .settings.files import expand_variables
+
+    class Filled(UpstreamPretrainExpert):
+        def __init__(self, datarc, *args, **kwargs):
+            datarc.update(expand_variables(datarc, "config.pretrain_expert.datarc"))  # the runner reads it afterwards
+            super().__init__(datarc, *args, **kwargs)
+
+    return Filled
 
 
 def find_checkout(path: str | Path) -> Path:

@@ -41,7 +41,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def real_speech(real_data):
     """seconds -> (T,) samples of utterances of one speaker after another."""
-    from fithubert_upstream.audio import load_waveform
+    from fithubert_upstream.audio.waveforms import load_waveform
 
     paths = sorted((real_data / "LibriSpeech-excerpt" / "mini-test").rglob("*.flac"))
 

@@ -8,14 +8,16 @@ import pytest
 import soundfile
 import torch
 
-from fithubert_upstream import assets, hubconf
-from fithubert_upstream.config import DistillationConfig, find_config
+from fithubert_upstream import assets
+from fithubert_upstream.checkpoints.load import load_fithubert
+from fithubert_upstream.corpora.synthetic.espeak import all_voices
+from fithubert_upstream.corpora.synthetic.recordings import say
+from fithubert_upstream.distillation.config import DistillationConfig
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.espeak import all_voices
-from fithubert_upstream.joint_model import load_joint
-from fithubert_upstream.listen import main as listen
-from fithubert_upstream.load import load_fithubert
-from fithubert_upstream.recordings import say
+from fithubert_upstream.joint.listen import main as listen
+from fithubert_upstream.joint.model import load_joint
+from fithubert_upstream.settings.files import find_config
+from fithubert_upstream.upstream import hubconf
 
 from .conftest import REPO
 

@@ -9,14 +9,14 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.config import DistillationConfig
-from fithubert_upstream.joint_tables import Run
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.superb_report import Row
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.distillation.config import DistillationConfig
+from fithubert_upstream.joint.tables import Run
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.superb.report import Row
 
 from .conftest import REPO
-from .test_model import SMALL
+from .models.test_fithubert import SMALL
 
 CLAIMS = REPO / "examples" / "claims"
 PER = {"thin_deep": 60, "wide_shallow": 62, "last_layer": 59, "no_reduction": 58}

@@ -1,9 +1,9 @@
 import pytest
 
+from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.cli import JOBS, main
-from fithubert_upstream.load import load_fithubert
 
-from .test_checkpoint import write_official
+from .checkpoints.test_student import write_official
 
 
 def test_help_shows_every_job_with_an_example(capsys):

@@ -12,15 +12,15 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from fithubert_upstream import assets
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.config import FitHubertConfig
-from fithubert_upstream.distillation import DistillationTask
-from fithubert_upstream.load import load_fithubert
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.optimizer import OptimizerConfig, build_optimizer
-from fithubert_upstream.teacher import HubertTeacher
+from fithubert_upstream.checkpoints.load import load_fithubert
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.distillation.optimizer import OptimizerConfig, build_optimizer
+from fithubert_upstream.distillation.task import DistillationTask
+from fithubert_upstream.models.config import FitHubertConfig
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.teachers.teachers import HubertTeacher
 
-from .test_model import SMALL
+from .models.test_fithubert import SMALL
 
 DEVICE = torch.device(os.environ.get("FITHUBERT_CUDA_TESTS_ON", "cuda"))
 pytestmark = [
@@ -62,7 +62,7 @@ def wavs() -> list[torch.Tensor]:
 
 def upstream_of(path, **options):
     pytest.importorskip("s3prl")
-    from fithubert_upstream.hubconf import fithubert_local, register
+    from fithubert_upstream.upstream.hubconf import fithubert_local, register
 
     register()
     return fithubert_local(path, **options).eval()
@@ -167,9 +167,9 @@ def test_ddp_over_one_device(tmp_path):
 def test_a_run_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
     pytest.importorskip("lightning_fabric")
     pytest.importorskip("lhotse")
-    from fithubert_upstream.train import Training
+    from fithubert_upstream.distillation.train import Training
 
-    from .test_train import flags, losses, main, make_corpus, make_teacher, weights
+    from .distillation.test_train import flags, losses, main, make_corpus, make_teacher, weights
 
     make_teacher(tmp_path / "teacher"), make_corpus(tmp_path / "corpus", utterances=10)
     steps = {"steps": 8, "save_every": 2, "valid_every": 4}

@@ -7,8 +7,8 @@ import pytest
 
 from fithubert_upstream.cli import main
 from fithubert_upstream.demo import format_table
-from fithubert_upstream.superb_report import Row
-from fithubert_upstream.train_log import read_losses
+from fithubert_upstream.distillation.log import read_losses
+from fithubert_upstream.superb.report import Row
 
 STEPS = ["--student-steps", "4", "--task-steps", "2", "2", "2", "2"]
 TINY = {

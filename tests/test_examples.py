@@ -12,13 +12,13 @@ import soundfile
 import torch
 
 from fithubert_upstream import assets
-from fithubert_upstream.config import DistillationConfig
-from fithubert_upstream.load import load_fithubert
-from fithubert_upstream.speaker_encoder import SpeakerEncoder
-from fithubert_upstream.train import main as distill
+from fithubert_upstream.checkpoints.load import load_fithubert
+from fithubert_upstream.distillation.config import DistillationConfig
+from fithubert_upstream.distillation.train import main as distill
+from fithubert_upstream.models.speaker_encoder import SpeakerEncoder
 
 from .conftest import REPO
-from .tiny import build_whisper
+from .helpers.tiny import build_whisper
 
 MINI = REPO / "examples" / "mini"
 

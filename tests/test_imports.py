@@ -12,17 +12,38 @@ PACKAGE = REPO / "fithubert_upstream"
 HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "torch"}
 # Started in many processes, or on systems without torch.
 WITHOUT_TORCH = (
-    "audio_scan",
-    "containers",
-    "corpus_checks",
-    "espeak",
-    "launcher",
-    "librispeech",
-    "prepare",
+    "audio.containers",
+    "audio.scan",
+    "audio.walk",
+    "corpora.check",
+    "corpora.librispeech",
+    "corpora.speech_commands",
+    "corpora.synthetic.espeak",
+    "corpora.voxceleb1",
+    "downstream.asr",
     "report",
-    "walk",
-    "workers",
+    "runs.launcher",
+    "runs.workers",
 )
+# Rooms and modules from the ground up; one imports only from lines above its own, and inside its room.
+ORDER = """
+errors
+files report
+runs settings
+assets audio
+models compat
+checkpoints
+export
+upstream
+teachers corpora
+data
+distillation
+downstream
+pretrain superb benchmarks
+joint demo link
+cli
+__main__
+"""
 
 
 def name_of(path) -> str:
@@ -61,10 +82,42 @@ def own_imports(name: str) -> set[str]:
 GRAPH = {name: own_imports(name) for name in FILES if name}
 
 
+LINES = {room: number for number, line in enumerate(ORDER.split("\n")) for room in line.split()}
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[0]
+
+
 def test_every_import_is_seen():
-    assert "cli" in GRAPH["__main__"] and "downstream.tasks" in GRAPH["superb_job"]
-    assert "joint_model" in GRAPH["export_joint"] and "downstream.joint_ks_sv.config" in GRAPH["export_joint"]
-    assert "assets" in GRAPH["hubconf"]  # inside a function
+    assert "cli" in GRAPH["__main__"] and "downstream.tasks" in GRAPH["superb.job"]
+    assert "joint.model" in GRAPH["joint.export"] and "downstream.joint_ks_sv.config" in GRAPH["joint.export"]
+    assert "compat.s3prl" in GRAPH["upstream.hubconf"]  # inside a function
+
+
+def test_every_room_has_its_line():
+    assert {room_of(name) for name in GRAPH} == set(LINES)
+
+
+def test_imports_point_down():
+    wrong = [
+        f"{name} -> {target}"
+        for name, targets in GRAPH.items()
+        for target in targets
+        if room_of(target) != room_of(name) and LINES[room_of(target)] >= LINES[room_of(name)]
+    ]
+    assert wrong == []
+
+
+def test_rooms_are_small():
+    """No file of more than 350 lines, no folder with many more than a dozen modules, no logic in an __init__."""
+    long = [name for name, path in FILES.items() if len(path.read_text(encoding="utf-8").splitlines()) > 350]
+    assert long == []
+    folders = {path.parent for path in FILES.values()}
+    assert [folder.name for folder in folders if len(list(folder.glob("*.py"))) > 14] == []
+    for name, path in FILES.items():
+        if path.name == "__init__.py" and name not in ("", "assets", "audio"):
+            assert path.read_text(encoding="utf-8") == "", path
 
 
 def test_there_are_no_circles():
@@ -81,7 +134,8 @@ def test_nothing_imports_the_command_line():
 
 
 @pytest.mark.parametrize(
-    "name", ["containers", "errors", "lengths", "folding", "stop_signal", "report", "versions", "workers"]
+    "name",
+    ["audio.containers", "errors", "models.folding", "report", "runs.stop_signal", "runs.versions", "runs.workers"],
 )
 def test_the_lowest_modules_stand_alone(name):
     assert GRAPH[name] == set()
@@ -96,7 +150,8 @@ def below(name: str) -> set[str]:
 
 
 def test_the_model_knows_nothing_of_files_and_frameworks():
-    assert below("model") == {"config", "errors", "feature_extractor", "folding", "layers", "lengths", "values"}
+    inside = {f"models.{name}" for name in ("config", "feature_extractor", "folding", "layers", "lengths")}
+    assert below("models.fithubert") == inside | {"errors", "settings.files", "settings.values"}
 
 
 def loaded(code: str, modules: set[str]) -> str:

@@ -12,15 +12,15 @@ import torch
 import yaml
 
 from fithubert_upstream import link
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.config import FitHubertConfig
+from fithubert_upstream.checkpoints.load import load_fithubert
+from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.load import load_fithubert
-from fithubert_upstream.model import FitHubert
+from fithubert_upstream.models.config import FitHubertConfig
+from fithubert_upstream.models.fithubert import FitHubert
 
 from .conftest import REPO
 from .downstream.test_libriphone import write_split
-from .tiny import STUDENT, make_corpus, make_teacher, write_configs
+from .helpers.tiny import STUDENT, make_corpus, make_teacher, write_configs
 
 INSTALLED = Path(importlib.util.find_spec("s3prl").submodule_search_locations[0])
 SCRIPTS = ("run_downstream.py", "run_pretrain.py", "hub.py")

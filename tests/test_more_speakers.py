@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import yaml
 
+from fithubert_upstream.downstream.joint_ks_sv.clips import read_speakers
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
-from fithubert_upstream.downstream.joint_ks_sv.corpora import read_speakers
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "more_speakers.py"
 

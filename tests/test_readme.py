@@ -8,20 +8,25 @@ import sys
 import pytest
 import torch
 
-from fithubert_upstream import benchmark, joint_report, run_pretrain, train, train_config
-from fithubert_upstream.checkpoint import save_fithubert
+from fithubert_upstream.benchmarks import main as benchmark
+from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.cli import JOBS
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, FitHubertConfig, find_config
 from fithubert_upstream.demo import build_parser as demo_parser
+from fithubert_upstream.distillation import recipe as train_config
+from fithubert_upstream.distillation import train
 from fithubert_upstream.downstream import flags
-from fithubert_upstream.hubconf import ENTRIES
-from fithubert_upstream.joint_model import JointModel, JointModelConfig, save_joint
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.superb import build_parser as superb_parser
-from fithubert_upstream.superb import parse_upstream
+from fithubert_upstream.joint import report as joint_report
+from fithubert_upstream.joint.model import JointModel, JointModelConfig, save_joint
+from fithubert_upstream.models.config import FitHubertConfig
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.pretrain import run as run_pretrain
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
+from fithubert_upstream.superb.run import build_parser as superb_parser
+from fithubert_upstream.superb.run import parse_upstream
+from fithubert_upstream.upstream.hubconf import ENTRIES
 
 from .conftest import REPO
-from .tiny import STUDENT
+from .helpers.tiny import STUDENT
 
 README = (REPO / "README.md").read_text()
 DISTILLATION = (REPO / "docs" / "distillation.md").read_text()

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
+from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.files import atomic_path, write_text
-from fithubert_upstream.joint_tables import mean_and_deviation
-from fithubert_upstream.load import load_fithubert
-from fithubert_upstream.model import FitHubert
+from fithubert_upstream.joint.tables import mean_and_deviation
+from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.report import BARS, INK, aligned_table, quiet_axes
 
 STUDENTS = {

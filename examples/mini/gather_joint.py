@@ -15,13 +15,13 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from fithubert_upstream.audio import load_any_waveform
-from fithubert_upstream.corpus_checks import BACKGROUND, speech_commands_part
+from fithubert_upstream.audio import SAMPLE_RATE
+from fithubert_upstream.audio.walk import find_audio
+from fithubert_upstream.audio.waveforms import load_any_waveform
+from fithubert_upstream.corpora.speech_commands import BACKGROUND, speech_commands_part
+from fithubert_upstream.corpora.synthetic.recordings import random_conditions
+from fithubert_upstream.corpora.synthetic.speech_commands import synthesise_speech_commands
 from fithubert_upstream.files import atomic_path
-from fithubert_upstream.lengths import SAMPLE_RATE
-from fithubert_upstream.recordings import random_conditions
-from fithubert_upstream.synthetic_speech_commands import synthesise_speech_commands
-from fithubert_upstream.walk import find_audio
 
 SHIFT = 0.1  # seconds by which a word is moved at most
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from fithubert_upstream.audio import load_any_waveform
+from fithubert_upstream.audio.walk import find_audio
+from fithubert_upstream.audio.waveforms import load_any_waveform
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import atomic_path
-from fithubert_upstream.walk import find_audio
 
 EVERY = 17
 

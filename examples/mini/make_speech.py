@@ -16,13 +16,13 @@ import numpy as np
 import soundfile
 import soxr
 
-from fithubert_upstream import cmudict
+from fithubert_upstream.audio.walk import find_audio
+from fithubert_upstream.corpora import cmudict
+from fithubert_upstream.corpora.synthetic.corpus import Corpus, Task, describe, write_corpus
+from fithubert_upstream.corpora.synthetic.espeak import ESPEAK_RATE, MEN, WOMEN, Voice, speak
+from fithubert_upstream.corpora.synthetic.recordings import SAMPLE_RATE, random_conditions
+from fithubert_upstream.corpora.synthetic.sentences import random_sentence
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.espeak import ESPEAK_RATE, MEN, WOMEN, Voice, speak
-from fithubert_upstream.recordings import SAMPLE_RATE, random_conditions
-from fithubert_upstream.sentences import random_sentence
-from fithubert_upstream.synthetic import Corpus, Task, describe, write_corpus
-from fithubert_upstream.walk import find_audio
 
 VERSION = 1
 SPEAKER_SECONDS = 40

@@ -22,14 +22,15 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.config import FitHubertConfig
-from fithubert_upstream.decode import read_audio
+from fithubert_upstream.audio import SAMPLE_RATE
+from fithubert_upstream.audio.decode import read_audio
+from fithubert_upstream.audio.walk import find_audio, folders_in
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.corpora.synthetic.recordings import random_conditions
 from fithubert_upstream.files import atomic_path
-from fithubert_upstream.lengths import FRAME_RATE, SAMPLE_RATE
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.recordings import random_conditions
-from fithubert_upstream.walk import find_audio, folders_in
+from fithubert_upstream.models.config import FitHubertConfig
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.models.lengths import FRAME_RATE
 
 CONFIG = FitHubertConfig(
     conv_layers=((32, 10, 5), (48, 3, 2), (64, 3, 2), (96, 3, 2), (96, 3, 2), (128, 2, 2), (192, 2, 2)),

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm, trange
 
-from fithubert_upstream.audio import load_any_waveform
-from fithubert_upstream.cmudict import entries
-from fithubert_upstream.hubconf import fithubert_local, whisper_local
-from fithubert_upstream.librispeech import read_splits
-from fithubert_upstream.walk import find_audio
+from fithubert_upstream.audio.walk import find_audio
+from fithubert_upstream.audio.waveforms import load_any_waveform
+from fithubert_upstream.corpora.cmudict import entries
+from fithubert_upstream.corpora.librispeech import read_splits
+from fithubert_upstream.upstream.hubconf import fithubert_local, whisper_local
 
 UPDATES, BATCH, WIDTH = 500, 4, 256
 

@@ -12,27 +12,23 @@ from pathlib import Path
 
 import torch
 
-from fithubert_upstream import s3prl_compat
-from fithubert_upstream.audio_scan import count_samples_16k
-from fithubert_upstream.config import MODEL_CONFIGS
-from fithubert_upstream.corpus_checks import (
-    BACKGROUND,
-    check_speech_commands,
-    check_voxceleb1,
-    librispeech_report,
-    require,
-)
+from fithubert_upstream.audio.scan import count_samples_16k
+from fithubert_upstream.audio.walk import audio_in
+from fithubert_upstream.compat.modules import has_module
+from fithubert_upstream.corpora.librispeech import librispeech_report, read_splits, split_folder
+from fithubert_upstream.corpora.problems import require
+from fithubert_upstream.corpora.speech_commands import BACKGROUND, check_speech_commands
+from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
+from fithubert_upstream.downstream.asr import check_prepared, check_tables
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
 from fithubert_upstream.downstream.libriphone import forget, phone_transcripts
+from fithubert_upstream.downstream.overrides import split_overrides
 from fithubert_upstream.downstream.past_run import by_name
+from fithubert_upstream.downstream.sv import check_lengths
 from fithubert_upstream.downstream.tasks import TASKS
-from fithubert_upstream.downstream.voxceleb1 import check_lengths
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.hubconf import ENTRIES, check_source
-from fithubert_upstream.librispeech import read_splits, split_folder
-from fithubert_upstream.overrides import split_overrides
-from fithubert_upstream.prepare import check_prepared, check_tables
-from fithubert_upstream.walk import audio_in
+from fithubert_upstream.settings.files import MODEL_CONFIGS
+from fithubert_upstream.upstream.hubconf import ENTRIES, check_source
 
 # What a task's code, s3prl's or this module, looks up in its config; one of another task lacks some.
 _KEYS = {
@@ -188,7 +184,7 @@ def check_task(args: argparse.Namespace, config: dict) -> None:
     known = ", ".join([*(task.downstream for task in TASKS.values()), "joint_ks_sv"])
     if args.downstream is None:
         raise FitHubertError(f"-d: expected a task, found none; give one of {known}")
-    if not s3prl_compat.has_module(f"s3prl.downstream.{args.downstream}.expert"):
+    if not has_module(f"s3prl.downstream.{args.downstream}.expert"):
         raise FitHubertError(f"-d {args.downstream}: no such task in s3prl; SUPERB's and ours: {known}")
     keys = [f"downstream_expert.{key}" for key in _KEYS.get(args.downstream, ())]
     for key in ("runner.total_steps", "runner.eval_dataloaders", "optimizer", "downstream_expert", *keys):
@@ -258,7 +254,7 @@ def _check_voxceleb1(data: dict, splits: list[str]) -> None:
 
 
 def _check_joint(args: argparse.Namespace, config: dict) -> None:
-    from fithubert_upstream.downstream.joint_ks_sv.corpora import read_corpora
+    from fithubert_upstream.downstream.joint_ks_sv.clips import read_corpora
 
     joint = JointConfig.from_dict(config["downstream_expert"], "config.downstream_expert")
     accumulated = config["runner"].get("gradient_accumulate_steps", 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fithubert_upstream.downstream.voxceleb1 import check_lengths
+from fithubert_upstream.downstream.sv import check_lengths
 from fithubert_upstream.errors import FitHubertError
 
 XVECTOR_FRAMES = 16  # its convolutions take 14 away, and a standard deviation needs 2

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from fithubert_upstream import librispeech
+from fithubert_upstream.corpora import librispeech
+from fithubert_upstream.corpora.librispeech import find_transcripts, read_transcript
 from fithubert_upstream.downstream.phones import load_lexicon, read_lexicon
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.librispeech import find_transcripts, read_transcript
 
 logger = logging.getLogger(__name__)
 

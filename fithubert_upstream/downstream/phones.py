@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from fithubert_upstream import cmudict
+from fithubert_upstream.corpora import cmudict
 from fithubert_upstream.errors import FitHubertError
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fithubert_upstream import register, s3prl_compat
+from fithubert_upstream import register
+from fithubert_upstream.compat import s3prl as s3prl_compat
 from fithubert_upstream.downstream import checks, past_run
 from fithubert_upstream.downstream.flags import DEFAULTS
 from fithubert_upstream.errors import FitHubertError
 
-from .. import small_corpora
+from ..helpers import small_corpora
 
 
 def fails(function, *args) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fithubert_upstream import s3prl_compat
+from fithubert_upstream.compat import s3prl as s3prl_compat
+from fithubert_upstream.compat.modules import provide_module
 from fithubert_upstream.downstream.libriphone import LibriPhoneDataset
 from fithubert_upstream.downstream.phones import PHONES
 from fithubert_upstream.errors import FitHubertError
@@ -75,7 +76,7 @@ def test_s3prls_loader_reads_it(corpus):
 
     from fithubert_upstream.downstream import libriphone
 
-    remove = s3prl_compat.provide_module("s3prl.downstream.ctc.corpus.libriphone", libriphone)
+    remove = provide_module("s3prl.downstream.ctc.corpus.libriphone", libriphone)
     try:
         from s3prl.downstream.ctc.data import load_dataset
 

@@ -1,9 +1,9 @@
 import pytest
 import yaml
 
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
 from fithubert_upstream.downstream.tasks import TASKS, task_of
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
 
 
 @pytest.mark.parametrize("key", list(TASKS))

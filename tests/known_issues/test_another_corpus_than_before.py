@@ -7,20 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from fithubert_upstream import demo, joint_report, run_downstream, superb
-from fithubert_upstream.corpus_state import DIGEST, FILES, corpus_state
-from fithubert_upstream.data import DataConfig, build_dataloader
+from fithubert_upstream import demo
+from fithubert_upstream.corpora.librispeech import read_splits
+from fithubert_upstream.corpora.state import DIGEST, FILES, corpus_state
+from fithubert_upstream.data.loader import DataConfig, build_dataloader
 from fithubert_upstream.downstream import checks
+from fithubert_upstream.downstream import run as run_downstream
+from fithubert_upstream.downstream.asr import check_tables, prepare_librispeech
 from fithubert_upstream.downstream.libriphone import forget, phone_transcripts
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.librispeech import read_splits
-from fithubert_upstream.prepare import check_tables, prepare_librispeech
-from fithubert_upstream.superb import Settings, Upstream
-from fithubert_upstream.superb_job import task_changes, task_config
+from fithubert_upstream.joint import report as joint_report
+from fithubert_upstream.superb import run as superb
+from fithubert_upstream.superb.job import task_changes, task_config
+from fithubert_upstream.superb.run import Settings, Upstream
 
-from .. import small_corpora
-from ..small_corpora import noise
-from ..tiny import make_corpus
+from ..helpers import small_corpora
+from ..helpers.small_corpora import noise
+from ..helpers.tiny import make_corpus
 
 FBANK = [Upstream("fbank", "fbank")]
 TASKS = {"pr": "ctc", "asr": "asr", "ks": "speech_commands", "sv": "sv_voxceleb1"}

@@ -11,15 +11,15 @@ import soundfile
 import torch
 from lhotse.serialization import deserialize_item
 
-from fithubert_upstream.audio import load_any_waveform
-from fithubert_upstream.audio_scan import count_samples_16k
-from fithubert_upstream.cuts import AudioFolder, CutsFile, load_cut
-from fithubert_upstream.decode import header, measure, read_audio
+from fithubert_upstream.audio.decode import header, measure, read_audio
+from fithubert_upstream.audio.scan import count_samples_16k
+from fithubert_upstream.audio.sox import apply_effects_file
+from fithubert_upstream.audio.waveforms import load_any_waveform
+from fithubert_upstream.compat.torchaudio import audio_info, load_audio
+from fithubert_upstream.data.cuts import AudioFolder, CutsFile, load_cut
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.sox_effects import apply_effects_file
-from fithubert_upstream.torchaudio_compat import audio_info, load_audio
 
-from ..test_decode import noise, without_length
+from ..audio.test_decode import noise, without_length
 
 LENGTH = 70_000
 

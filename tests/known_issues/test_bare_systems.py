@@ -11,9 +11,11 @@ import sys
 import pytest
 import torch
 
-from fithubert_upstream import assets, download, files, train_log
+from fithubert_upstream import assets, files
+from fithubert_upstream.checkpoints import download
+from fithubert_upstream.checkpoints.download import fetch_checkpoint
 from fithubert_upstream.cli import main as cli
-from fithubert_upstream.download import fetch_checkpoint
+from fithubert_upstream.distillation import log as train_log
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import cache_folder, ensure_home
 

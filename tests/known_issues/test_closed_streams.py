@@ -9,7 +9,7 @@ import pytest
 from tqdm import tqdm
 
 from fithubert_upstream import cli
-from fithubert_upstream.streams import Forgiving, robust_streams
+from fithubert_upstream.runs.streams import Forgiving, robust_streams
 
 from ..conftest import REPO
 

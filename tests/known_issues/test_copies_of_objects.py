@@ -8,21 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.config import DistillationConfig, FitHubertConfig, TeacherConfig
-from fithubert_upstream.data import DataConfig, load_cuts
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.data.loader import DataConfig, load_cuts
+from fithubert_upstream.distillation.config import DistillationConfig
+from fithubert_upstream.distillation.optimizer import OptimizerConfig
+from fithubert_upstream.distillation.recipe import TrainerConfig
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.expert import UpstreamExpert
-from fithubert_upstream.feature_cache import CachedUpstream
-from fithubert_upstream.feature_extractor import compiled_convolve
-from fithubert_upstream.joint_model import JointModel, JointModelConfig
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.optimizer import OptimizerConfig
-from fithubert_upstream.teacher import HubertTeacher
-from fithubert_upstream.train_config import TrainerConfig
+from fithubert_upstream.joint.model import JointModel, JointModelConfig
+from fithubert_upstream.models.config import FitHubertConfig
+from fithubert_upstream.models.feature_extractor import compiled_convolve
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.teachers.config import TeacherConfig
+from fithubert_upstream.teachers.teachers import HubertTeacher
+from fithubert_upstream.upstream.expert import UpstreamExpert
+from fithubert_upstream.upstream.feature_cache import CachedUpstream
 
-from ..test_model import SMALL
-from ..tiny import make_corpus
+from ..helpers.tiny import make_corpus
+from ..models.test_fithubert import SMALL
 
 
 def through_torch_save(thing):

@@ -13,18 +13,21 @@ import soundfile
 import torch
 import yaml
 
-from fithubert_upstream import joint_report, run_downstream, superb, synthetic
-from fithubert_upstream.audio_scan import count_samples, scan
-from fithubert_upstream.cuts import AudioFolder
+from fithubert_upstream.audio.scan import count_samples, scan
+from fithubert_upstream.corpora.synthetic import corpus as synthetic
+from fithubert_upstream.data.cuts import AudioFolder
+from fithubert_upstream.distillation.train import main as distill
+from fithubert_upstream.downstream import run as run_downstream
+from fithubert_upstream.downstream.asr import prepare_librispeech
 from fithubert_upstream.downstream.run_corpus import compare_corpus
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.prepare import prepare_librispeech
-from fithubert_upstream.superb import Settings, Upstream, run
-from fithubert_upstream.train import main as distill
+from fithubert_upstream.joint import report as joint_report
+from fithubert_upstream.superb import run as superb
+from fithubert_upstream.superb.run import Settings, Upstream, run
 
-from .. import small_corpora
-from ..small_corpora import noise
-from ..tiny import make_corpus, make_teacher, write_configs
+from ..helpers import small_corpora
+from ..helpers.small_corpora import noise
+from ..helpers.tiny import make_corpus, make_teacher, write_configs
 
 FBANK = [Upstream("fbank", "fbank")]
 ADAM = {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1.0e-3}

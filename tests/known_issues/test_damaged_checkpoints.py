@@ -8,15 +8,15 @@ import pytest
 import torch
 import yaml
 
-from fithubert_upstream import run_pretrain
+from fithubert_upstream.checkpoints.torch_files import misfit, newest_whole, read_own, states_in
+from fithubert_upstream.distillation.state import has_state, read_state, write_state
+from fithubert_upstream.distillation.train import main as distill
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.torch_files import misfit, newest_whole, read_own, states_in
-from fithubert_upstream.train import main as distill
-from fithubert_upstream.train_state import has_state, read_state, write_state
+from fithubert_upstream.pretrain import run as run_pretrain
 
 from ..conftest import REPO
-from ..saved_runs import cut_short
-from ..tiny import STUDENT, make_corpus, make_teacher, write_configs
+from ..helpers.saved_runs import cut_short
+from ..helpers.tiny import STUDENT, make_corpus, make_teacher, write_configs
 
 
 def test_the_package_reads_torch_files_in_one_place():

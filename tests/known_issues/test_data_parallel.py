@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.distillation import DistillationTask
-from fithubert_upstream.expert import UpstreamExpert
-from fithubert_upstream.feature_cache import CachedUpstream
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.teacher import HubertTeacher
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.distillation.task import DistillationTask
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.teachers.teachers import HubertTeacher
+from fithubert_upstream.upstream.expert import UpstreamExpert
+from fithubert_upstream.upstream.feature_cache import CachedUpstream
 
-from ..test_model import SMALL
+from ..models.test_fithubert import SMALL
 
 
 def replica_of(network: nn.Module) -> nn.Module:

@@ -14,15 +14,15 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from fithubert_upstream import s3prl_compat
 from fithubert_upstream.cli import main as cli
+from fithubert_upstream.compat.runs import atomic_torch_save
+from fithubert_upstream.compat.tensorboard import drop_what_cannot_be_written
+from fithubert_upstream.corpora.synthetic.corpus import Corpus, Task, write_corpus
+from fithubert_upstream.distillation.log import TrainLog
+from fithubert_upstream.distillation.state import write_state
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.feature_cache import CachedUpstream
 from fithubert_upstream.files import atomic_path, write_text
-from fithubert_upstream.synthetic import Corpus, Task, write_corpus
-from fithubert_upstream.tensorboard_compat import drop_what_cannot_be_written
-from fithubert_upstream.train_log import TrainLog
-from fithubert_upstream.train_state import write_state
+from fithubert_upstream.upstream.feature_cache import CachedUpstream
 
 resource = pytest.importorskip("resource")
 LARGE = torch.zeros(200_000)
@@ -85,7 +85,7 @@ def test_distillations_state(tmp_path):
 def test_s3prl_removes_an_older_checkpoint_when_the_new_one_is_there(tmp_path):
     """As its runners do with `max_keep: 1`."""
     old, best, new = (tmp_path / name for name in ("states-1.ckpt", "dev-best.ckpt", "states-2.ckpt"))
-    with s3prl_compat.atomic_torch_save():
+    with atomic_torch_save():
         torch.save({"step": 1}, str(old))
         os.remove(str(old))
         with room(100_000), pytest.raises(FitHubertError, match="states-2.ckpt: cannot be written"):
@@ -137,7 +137,7 @@ def test_a_feature_cache_takes_no_more_and_is_read(tmp_path, monkeypatch, capsys
     wavs = [torch.ones(1000)]
     CachedUpstream(Layer().eval(), "hidden_states", tmp_path)(wavs)
     cache = CachedUpstream(Layer().eval(), "hidden_states", tmp_path)
-    monkeypatch.setattr("fithubert_upstream.feature_cache.save_file", full)
+    monkeypatch.setattr("fithubert_upstream.upstream.feature_cache.save_file", full)
     for wavs in ([torch.zeros(1000)], [torch.ones(1000)], [torch.zeros(1000)]):
         assert cache(wavs)["hidden_states"].shape == (1, 1000, 1)
     assert cache.found == 1 and capsys.readouterr().err.count("nothing more is kept") == 1

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from fithubert_upstream import s3prl_datasets
-from fithubert_upstream.corpus_checks import check_librispeech, check_speech_commands, check_voxceleb1
-from fithubert_upstream.cuts import AudioFolder
+from fithubert_upstream.audio.walk import OTHER_AUDIO_SUFFIXES
+from fithubert_upstream.corpora.librispeech import check_librispeech, utterance_name
+from fithubert_upstream.corpora.speech_commands import check_speech_commands
+from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
+from fithubert_upstream.data.cuts import AudioFolder
+from fithubert_upstream.downstream.asr import prepare_librispeech
+from fithubert_upstream.downstream.joint_ks_sv.clips import _recordings, read_keywords
 from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig
-from fithubert_upstream.downstream.joint_ks_sv.corpora import _recordings, read_keywords
 from fithubert_upstream.downstream.libriphone import phone_transcripts
+from fithubert_upstream.downstream.repairs import datasets as s3prl_datasets
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.librispeech import utterance_name
-from fithubert_upstream.prepare import prepare_librispeech
-from fithubert_upstream.walk import OTHER_AUDIO_SUFFIXES
 
-from .. import small_corpora
-from ..small_corpora import noise
+from ..helpers import small_corpora
+from ..helpers.small_corpora import noise
 
 MAC = b"\0\x05\x16\x07\0\x02\0\0Mac OS X" + bytes(200)
 

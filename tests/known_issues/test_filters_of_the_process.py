@@ -9,8 +9,10 @@ import warnings
 import pytest
 
 import fithubert_upstream
-from fithubert_upstream import run_downstream, run_pretrain, s3prl_compat
+from fithubert_upstream.compat import s3prl as s3prl_compat
+from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.pretrain import run as run_pretrain
 
 from ..conftest import REPO
 

@@ -7,21 +7,22 @@ import pytest
 import torch
 import yaml
 
-from fithubert_upstream import demo, train_state
+from fithubert_upstream import demo
+from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.cli import main as cli
+from fithubert_upstream.distillation import state as train_state
+from fithubert_upstream.distillation.recipe import check_same_run, read_run_config
+from fithubert_upstream.distillation.state import write_state
+from fithubert_upstream.distillation.train import main as distill
 from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.load import load_fithubert
-from fithubert_upstream.run_folder import LEFT, check_free, check_newest, check_start
-from fithubert_upstream.run_pretrain import main as pretrain
-from fithubert_upstream.superb import Upstream, check_labels
-from fithubert_upstream.superb_job import Job
-from fithubert_upstream.train import main as distill
-from fithubert_upstream.train_config import check_same_run, read_run_config
-from fithubert_upstream.train_state import write_state
+from fithubert_upstream.pretrain.run import main as pretrain
+from fithubert_upstream.runs.folders import LEFT, check_free, check_newest, check_start
+from fithubert_upstream.superb.job import Job
+from fithubert_upstream.superb.run import Upstream, check_labels
 
-from ..folders import contents
-from ..tiny import make_corpus, make_teacher, write_configs
+from ..helpers.folders import contents
+from ..helpers.tiny import make_corpus, make_teacher, write_configs
 
 
 @pytest.fixture(scope="module")

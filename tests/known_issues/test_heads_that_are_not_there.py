@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.model import FitHubert
+from fithubert_upstream.models.fithubert import FitHubert
 
-from ..test_model import SMALL
+from ..models.test_fithubert import SMALL
 
 
 @pytest.mark.parametrize("layers", [(9,), (1, 9)])

@@ -4,17 +4,18 @@ import argparse
 
 import pytest
 
-from fithubert_upstream import joint_report, superb
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, available_configs, find_config, from_dict, read_yaml
+from fithubert_upstream.compat.s3prl_settings import read_settings, unknown_keys
 from fithubert_upstream.downstream.flags import read_flags
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
+from fithubert_upstream.downstream.overrides import override
+from fithubert_upstream.downstream.run import main
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.overrides import override
-from fithubert_upstream.run_downstream import main
-from fithubert_upstream.run_pretrain import build_parser, read_arguments
-from fithubert_upstream.s3prl_settings import read_settings, unknown_keys
-from fithubert_upstream.superb import Settings
-from fithubert_upstream.superb_job import task_changes, task_config
+from fithubert_upstream.joint import report as joint_report
+from fithubert_upstream.pretrain.run import build_parser, read_arguments
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, available_configs, find_config, from_dict, read_yaml
+from fithubert_upstream.superb import run as superb
+from fithubert_upstream.superb.job import task_changes, task_config
+from fithubert_upstream.superb.run import Settings
 
 TASKS = {"pr": "ctc", "asr": "asr", "ks": "speech_commands", "sv": "sv_voxceleb1", "joint_ks_sv": "joint_ks_sv"}
 

@@ -3,10 +3,10 @@ task each trained alone into one folder."""
 
 import pytest
 
-from fithubert_upstream import processes
 from fithubert_upstream.cli import main as cli
+from fithubert_upstream.distillation import processes
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.launcher import Launch, check_alone, find_launch
+from fithubert_upstream.runs.launcher import Launch, check_alone, find_launch
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
 SBATCH = {"SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "0"}
@@ -120,7 +120,7 @@ def test_the_rank_that_older_launchers_pass(tmp_path, monkeypatch, capsys, start
 
 
 def test_distillation_takes_it(started_with, capsys):
-    from fithubert_upstream.train import build_parser
+    from fithubert_upstream.distillation.train import build_parser
 
     started_with({})
     assert build_parser().parse_intermixed_args(["--local-rank=1", "-n", "x", "a=1"]).overrides == ["a=1"]

@@ -3,11 +3,13 @@ at exit, below the one line that says what was wrong."""
 
 import pytest
 
-from fithubert_upstream import s3prl_compat
+from fithubert_upstream.compat import s3prl as s3prl_compat
+from fithubert_upstream.compat.modules import pretrain_runner
+from fithubert_upstream.compat.runs import recorded_scalars
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.run_pretrain import main
+from fithubert_upstream.pretrain.run import main
 
-from ..tiny import make_corpus, make_teacher, write_configs
+from ..helpers.tiny import make_corpus, make_teacher, write_configs
 
 
 def watch(monkeypatch, module) -> list[str]:
@@ -31,7 +33,7 @@ def test_pretrain_closes_it_on_a_mistake(tmp_path, monkeypatch):
     import sys
 
     s3prl_compat.apply()
-    s3prl_compat.pretrain_runner()
+    pretrain_runner()
     events = watch(monkeypatch, sys.modules["s3prl.pretrain.runner"])
     corpus, teacher = make_corpus(tmp_path / "c"), make_teacher(tmp_path / "t")
     model, runner = write_configs(tmp_path, teacher, corpus, student={"head_dim": 30})
@@ -45,7 +47,7 @@ def test_downstream_closes_it_on_a_failure(tmp_path, monkeypatch):
     from s3prl.downstream import runner
 
     events = watch(monkeypatch, runner)
-    with pytest.raises(RuntimeError), s3prl_compat.recorded_scalars() as scalars:
+    with pytest.raises(RuntimeError), recorded_scalars() as scalars:
         runner.SummaryWriter(str(tmp_path)).add_scalar("dev/per", 0.5)
         raise RuntimeError
     assert scalars == {"dev/per": 0.5} and events == ["opened", "closed"]

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from fithubert_upstream.export import TraceableFitHubert
-from fithubert_upstream.feature_extractor import LOUDEST, limit_peaks
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.silence import trim_silence
+from fithubert_upstream.audio.silence import trim_silence
+from fithubert_upstream.export.traceable import TraceableFitHubert
+from fithubert_upstream.models.feature_extractor import LOUDEST, limit_peaks
+from fithubert_upstream.models.fithubert import FitHubert
 
-from ..test_model import SMALL
+from ..models.test_fithubert import SMALL
 
 
 @pytest.fixture

@@ -6,16 +6,17 @@ import math
 import pytest
 import yaml
 
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, DistillationConfig, find_config, from_dict, read_yaml
-from fithubert_upstream.data import DataConfig
+from fithubert_upstream.compat.s3prl_settings import read_settings
+from fithubert_upstream.data.loader import DataConfig
+from fithubert_upstream.distillation.config import DistillationConfig
+from fithubert_upstream.distillation.recipe import read_run_config
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
+from fithubert_upstream.downstream.overrides import override
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.overrides import override
-from fithubert_upstream.run_pretrain import check_runner_config
-from fithubert_upstream.s3prl_settings import read_settings
-from fithubert_upstream.superb import parse_override
-from fithubert_upstream.train_config import read_run_config
-from fithubert_upstream.values import dump_yaml, parse_value
+from fithubert_upstream.pretrain.run import check_runner_config
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config, from_dict, read_yaml
+from fithubert_upstream.settings.values import dump_yaml, parse_value
+from fithubert_upstream.superb.run import parse_override
 
 NUMBERS = {
     "1e-3": 1e-3,

@@ -7,18 +7,22 @@
 import pytest
 import torch
 
-from fithubert_upstream import export_joint, hubconf, register, run_pretrain, s3prl_models
+from fithubert_upstream import register
 from fithubert_upstream.assets import find
-from fithubert_upstream.checkpoint import save_fithubert
+from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.flags import read_flags, with_defaults
+from fithubert_upstream.downstream.repairs import models as s3prl_models
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.expert import UpstreamExpert
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.onnx_expert import OnnxExpert
+from fithubert_upstream.joint import export as export_joint
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.pretrain import run as run_pretrain
+from fithubert_upstream.upstream import hubconf
+from fithubert_upstream.upstream.expert import UpstreamExpert
+from fithubert_upstream.upstream.onnx_expert import OnnxExpert
 
 from ..conftest import REPO
-from ..test_model import SMALL
+from ..models.test_fithubert import SMALL
 
 MINI = str(find("fithubert_mini"))
 TRAIN = ("-m", "train", "-u", "fbank", "-d", "ctc", "-n", "x")

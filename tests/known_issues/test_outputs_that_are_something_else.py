@@ -8,9 +8,9 @@ import pytest
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import write_text
-from fithubert_upstream.outputs import check_output_file, check_output_folder
+from fithubert_upstream.runs.outputs import check_output_file, check_output_folder
 
-from ..folders import contents
+from ..helpers.folders import contents
 
 # Each with {} for its output; nothing else that they name is there, so that the output must be looked at first.
 FILES = [

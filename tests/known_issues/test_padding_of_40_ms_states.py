@@ -2,11 +2,11 @@
 
 import torch
 
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.expert import UpstreamExpert
-from fithubert_upstream.model import FitHubert
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.upstream.expert import UpstreamExpert
 
-from ..test_model import SMALL
+from ..models.test_fithubert import SMALL
 
 
 def test_frames_past_the_end_are_zero(tmp_path):

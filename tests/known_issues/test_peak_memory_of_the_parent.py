@@ -7,7 +7,7 @@ import pytest
 
 CHILD = """
 import torch
-from fithubert_upstream.train_log import peak_memory
+from fithubert_upstream.distillation.log import peak_memory
 
 print(peak_memory(torch.device("cpu")))
 """

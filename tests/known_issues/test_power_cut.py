@@ -7,7 +7,8 @@ import os
 import pytest
 import torch
 
-from fithubert_upstream import files, s3prl_compat
+from fithubert_upstream import files
+from fithubert_upstream.compat.runs import atomic_torch_save
 from fithubert_upstream.files import atomic_path, write_json, write_text
 
 
@@ -50,7 +51,7 @@ def test_new_folders_are_flushed_too(tmp_path, calls):
 
 
 def test_s3prls_checkpoints_too(tmp_path, calls):
-    with s3prl_compat.atomic_torch_save():
+    with atomic_torch_save():
         torch.save({"step": 1}, str(tmp_path / "states-1.ckpt"))
     assert [what for what, _ in calls] == ["flush", "rename", "flush"]
 

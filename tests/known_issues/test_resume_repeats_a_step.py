@@ -3,10 +3,10 @@
 
 import torch
 
-from fithubert_upstream.run_pretrain import main
-from fithubert_upstream.torch_files import states_in
+from fithubert_upstream.checkpoints.torch_files import states_in
+from fithubert_upstream.pretrain.run import main
 
-from ..tiny import make_corpus, make_teacher, write_configs
+from ..helpers.tiny import make_corpus, make_teacher, write_configs
 
 
 def test_saved_step_is_the_number_of_steps_made(tmp_path):

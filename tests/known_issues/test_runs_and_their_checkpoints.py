@@ -14,16 +14,16 @@ import pytest
 import torch
 import yaml
 
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, find_config
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.checkpoints.torch_files import states_in
+from fithubert_upstream.downstream.run import main
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.run_downstream import main
-from fithubert_upstream.torch_files import states_in
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
 
-from .. import small_corpora
-from ..saved_runs import cut_short, older_than, save_run
-from ..test_model import SMALL
+from ..helpers import small_corpora
+from ..helpers.saved_runs import cut_short, older_than, save_run
+from ..models.test_fithubert import SMALL
 
 DATA = "config.downstream_expert.datarc"
 QUICK = ",,".join(

@@ -6,11 +6,11 @@ import torch
 
 from fithubert_upstream.downstream.flags import read_flags, with_defaults
 from fithubert_upstream.downstream.frames import check_frames
+from fithubert_upstream.downstream.run import main
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.hubconf import fithubert_mini
-from fithubert_upstream.run_downstream import main
+from fithubert_upstream.upstream.hubconf import fithubert_mini
 
-from .. import small_corpora
+from ..helpers import small_corpora
 
 SETTINGS = "config.runner.total_steps=1,,config.runner.eval_step=1,,config.runner.save_step=1"
 DATA = "config.downstream_expert.datarc"

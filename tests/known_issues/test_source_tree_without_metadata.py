@@ -10,9 +10,10 @@ import onnx
 import pytest
 import torch
 
-from fithubert_upstream import assets, export
-from fithubert_upstream.load import load_fithubert
-from fithubert_upstream.versions import VERSION, version, versions
+from fithubert_upstream import assets
+from fithubert_upstream.checkpoints.load import load_fithubert
+from fithubert_upstream.export import onnx as export
+from fithubert_upstream.runs.versions import VERSION, version, versions
 
 from ..conftest import REPO
 

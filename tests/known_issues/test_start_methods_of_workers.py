@@ -19,16 +19,16 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from fithubert_upstream import s3prl_compat
-from fithubert_upstream.data import DataConfig, build_dataloader
-from fithubert_upstream.downstream.joint_ks_sv.corpora import Clip
+from fithubert_upstream.compat import s3prl as s3prl_compat
+from fithubert_upstream.compat.s3prl_workers import RepairedWorker, repaired_workers
+from fithubert_upstream.data.loader import DataConfig, build_dataloader
+from fithubert_upstream.downstream.joint_ks_sv.clips import Clip
 from fithubert_upstream.downstream.joint_ks_sv.loader import ScoredClips
-from fithubert_upstream.s3prl_workers import RepairedWorker, repaired_workers
-from fithubert_upstream.workers import SpawnContext, Worker
+from fithubert_upstream.runs.workers import SpawnContext, Worker
 
-from .. import small_corpora
 from ..conftest import REPO
-from ..tiny import make_corpus
+from ..helpers import small_corpora
+from ..helpers.tiny import make_corpus
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
     from s3prl.downstream.ctc.data import collect_audio_batch
 
     from fithubert_upstream.downstream.libriphone import LibriPhoneDataset
-    from fithubert_upstream.s3prl_datasets import SpeakerClips, TestClips, Utterances
+    from fithubert_upstream.downstream.repairs.datasets import SpeakerClips, TestClips, Utterances
 
     libri, commands, vox = (getattr(small_corpora, name)(tmp_path / name) for name in CORPORA)
     tables = next(libri.rglob("train.csv")).parent

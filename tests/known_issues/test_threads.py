@@ -3,10 +3,10 @@
 import signal
 import threading
 
-from fithubert_upstream.stop_signal import StopSignal
-from fithubert_upstream.train import main
+from fithubert_upstream.distillation.train import main
+from fithubert_upstream.runs.stop_signal import StopSignal
 
-from ..tiny import make_corpus, make_teacher, write_configs
+from ..helpers.tiny import make_corpus, make_teacher, write_configs
 
 
 def in_thread(work):

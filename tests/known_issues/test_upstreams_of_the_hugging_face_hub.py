@@ -5,10 +5,10 @@ import sys
 import pytest
 import torch
 
+from fithubert_upstream.downstream.run import main
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.run_downstream import main
 
-from .. import small_corpora
+from ..helpers import small_corpora
 
 EXPERT = """
 import torch

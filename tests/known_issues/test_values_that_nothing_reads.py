@@ -6,14 +6,15 @@ import math
 
 import pytest
 
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, TeacherConfig, find_config, from_dict, read_yaml
-from fithubert_upstream.data import DataConfig
+from fithubert_upstream.compat.s3prl_settings import read_settings
+from fithubert_upstream.data.loader import DataConfig
+from fithubert_upstream.downstream.overrides import changed_keys, check_given, override, put
+from fithubert_upstream.downstream.run import main
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.overrides import changed_keys, check_given, override, put
-from fithubert_upstream.run_downstream import main
-from fithubert_upstream.s3prl_settings import read_settings
-from fithubert_upstream.superb_job import Settings, task_config
-from fithubert_upstream.values import parse_value
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config, from_dict, read_yaml
+from fithubert_upstream.settings.values import parse_value
+from fithubert_upstream.superb.job import Settings, task_config
+from fithubert_upstream.teachers.config import TeacherConfig
 
 TASKS = {"pr": "ctc", "asr": "asr", "ks": "speech_commands", "sv": "sv_voxceleb1"}
 MODEL = "downstream_expert.modelrc"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fithubert_upstream.cli import main, usage
-from fithubert_upstream.versions import VERSION
+from fithubert_upstream.runs.versions import VERSION
 
 from ..conftest import REPO
 

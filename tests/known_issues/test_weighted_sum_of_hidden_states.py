@@ -3,11 +3,11 @@
 import torch
 from s3prl.upstream.interfaces import Featurizer
 
-from fithubert_upstream.checkpoint import save_fithubert
-from fithubert_upstream.expert import UpstreamExpert
-from fithubert_upstream.model import FitHubert
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.upstream.expert import UpstreamExpert
 
-from ..test_model import SMALL
+from ..models.test_fithubert import SMALL
 
 
 def test_default_features_can_be_summed_and_learned(tmp_path):

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from ...files import write_text
+from .clips import read_corpora
 from .config import JointConfig
-from .corpora import read_corpora
 from .loader import TrainBatches, TrainLoader, score_loader, train_parts
 from .losses import build_loss
 from .scoring import equal_error_rate

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fithubert_upstream.audio import load_waveform
-from fithubert_upstream.lengths import SAMPLE_RATE
-from fithubert_upstream.silence import trim_silence
+from fithubert_upstream.audio import SAMPLE_RATE
+from fithubert_upstream.audio.silence import trim_silence
+from fithubert_upstream.audio.waveforms import load_waveform
 
+from .clips import SILENCE_SECONDS, Clip, Keywords, SpeakerTrials
 from .config import JointConfig
-from .corpora import SILENCE_SECONDS, Clip, Keywords, SpeakerTrials
 
 # (waveforms, task, labels: indices for training and keywords, paths for recordings of trials)
 Batch = tuple[list[np.ndarray], str, list]

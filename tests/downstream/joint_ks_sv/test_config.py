@@ -3,12 +3,12 @@ import copy
 import pytest
 import yaml
 
-from fithubert_upstream.config import DOWNSTREAM_CONFIGS, expand_variables, find_config
-from fithubert_upstream.corpus_checks import TEST_CLASSES
+from fithubert_upstream.corpora.speech_commands import TEST_CLASSES
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config
 
-from ...small_corpora import joint_block
+from ...helpers.small_corpora import joint_block
 
 
 def test_the_packaged_configs(monkeypatch):

@@ -12,14 +12,14 @@ import torch
 import yaml
 
 from fithubert_upstream import cli
-from fithubert_upstream.checkpoint import save_fithubert
+from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.downstream.joint_ks_sv.expert import DownstreamExpert
-from fithubert_upstream.model import FitHubert
-from fithubert_upstream.run_downstream import main
+from fithubert_upstream.downstream.run import main
+from fithubert_upstream.models.fithubert import FitHubert
 
-from ... import small_corpora
 from ...conftest import REPO
-from ...test_model import SMALL
+from ...helpers import small_corpora
+from ...models.test_fithubert import SMALL
 
 RUNNER = {
     "total_steps": 6,
@@ -157,8 +157,8 @@ def test_two_processes(world, tmp_path):
 import os, sys, torch
 torch.cuda.set_device = lambda device: None
 sys.path.insert(0, {str(REPO)!r})
-from fithubert_upstream import s3prl_compat
-from fithubert_upstream.run_downstream import main
+from fithubert_upstream.compat import s3prl as s3prl_compat
+from fithubert_upstream.downstream.run import main
 s3prl_compat.apply()
 from s3prl.downstream import runner
 wrap = runner.DDP

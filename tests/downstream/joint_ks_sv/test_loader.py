@@ -6,8 +6,8 @@ import pytest
 import soundfile
 import torch
 
+from fithubert_upstream.downstream.joint_ks_sv.clips import Clip, read_corpora
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
-from fithubert_upstream.downstream.joint_ks_sv.corpora import Clip, read_corpora
 from fithubert_upstream.downstream.joint_ks_sv.loader import (
     Part,
     TrainBatches,
@@ -17,7 +17,7 @@ from fithubert_upstream.downstream.joint_ks_sv.loader import (
     train_parts,
 )
 
-from ...small_corpora import joint_block, noise, words
+from ...helpers.small_corpora import joint_block, noise, words
 
 
 @pytest.fixture

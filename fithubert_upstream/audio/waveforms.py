@@ -1,0 +1,39 @@
+"""Recordings as tensors."""
+
+from pathlib import Path
+
+import soxr
+import torch
+from torch import Tensor
+
+from ..errors import FitHubertError
+from . import SAMPLE_RATE
+from .decode import read_audio
+from .walk import printable
+
+
+def load_waveform(path: str | Path) -> Tensor:
+    """(T,) float32 samples in [-1, 1] of a mono 16 kHz file.
+
+    Raises FitHubertError when it cannot be decoded, is not 16 kHz, not mono, empty, or holds NaN.
+    """
+    audio = read_audio(path)
+    if audio.rate != SAMPLE_RATE:
+        raise FitHubertError(
+            f"{printable(path)}: expected {SAMPLE_RATE} Hz, found {audio.rate} Hz; resample the corpus first"
+        )
+    if audio.samples.shape[1] != 1:
+        raise FitHubertError(f"{printable(path)}: expected a mono file, found {audio.samples.shape[1]} channels")
+    return torch.from_numpy(audio.samples[:, 0])
+
+
+def load_any_waveform(path: str | Path) -> Tensor:
+    """(T,) float32 samples of an audio file at any rate: channels averaged, resampled to 16 kHz.
+
+    Raises FitHubertError when it cannot be decoded, is empty, or holds NaN.
+    """
+    audio = read_audio(path)
+    samples = audio.samples.mean(axis=1)  # (T, C) -> (T,)
+    if audio.rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, audio.rate, SAMPLE_RATE)
+    return torch.from_numpy(samples)

@@ -1,0 +1,63 @@
+"""A student by its name, path or URL."""
+
+from pathlib import Path
+
+from .. import assets
+from ..errors import FitHubertError
+from ..models.fithubert import FitHubert
+from .download import GOOGLE_DRIVE, fetch_checkpoint, is_url
+from .student import load_checkpoint
+
+# (checkpoint, yaml) of the authors' releases on Google Drive, from the README of github glory20h/FitHuBERT.
+RELEASES = {
+    "fithubert_960h": ("1Rq5QmEkXqwm0WK8axiMplN1rw-P8_ZQ6", "1LIK0JZsVO0i0W7C3jH7hguOuAuQnlsmN"),
+    "fithubert_100h": ("1eFJSrO5asnVtO3jv92Pj6bQ6dNzJXLWY", "1CzicuU9M_FHprfKcgCi2yBlR0zxo0bKJ"),
+    "fitw2v2_960h": ("1xsLoWBPRfzTHco68SB3CA6Vf2uUgyGaJ", "12ERkiSBU0bW3c8uP5w5cBoEqHA9p9snx"),
+}
+
+
+def available_models() -> list[str]:
+    """Names that `load_fithubert` and `UpstreamExpert` take: the embedded models, then the authors' releases."""
+    return [*assets.NAMES, *RELEASES]
+
+
+def load_fithubert(
+    model: str | Path = "fithubert_mini",
+    model_config: str | Path | None = None,
+    refresh: bool = False,
+    sha256: str | None = None,
+) -> FitHubert:
+    """Load a student, in eval mode on the CPU.
+
+    Parameters
+    ----------
+    model : one of `available_models()`; a path or URL of our `.safetensors`, of a `states-*.ckpt` of `fithubert
+        pretrain`, or of an official Lightning `.ckpt`. A file of that name comes first.
+    model_config : the official `.yaml`, for an official checkpoint. Other files hold their config; this one may repeat
+        it but not contradict it.
+    refresh : download again what the cache has.
+    sha256 : hex digest, or its beginning, that a downloaded checkpoint must have.
+
+    Raises
+    ------
+    FitHubertError : there is no such model, or its file is truncated, of another format, or does not fit its config.
+    """
+    return load_checkpoint(*locate(model, model_config, refresh, sha256))
+
+
+def locate(
+    model: str | Path, model_config: str | Path | None = None, refresh: bool = False, sha256: str | None = None
+) -> tuple[Path, str | Path | None]:
+    """The file of what `load_fithubert` takes, downloaded once, and the config that it needs beside it."""
+    name = str(model)
+    if Path(model).exists():
+        return Path(model), model_config
+    if name in assets.NAMES:
+        return assets.find(name), model_config
+    if name in RELEASES:
+        name, model_config = (GOOGLE_DRIVE.format(file_id) for file_id in RELEASES[name])
+    if is_url(name):
+        return fetch_checkpoint(name, model_config, refresh, sha256), None
+    if Path(name).name == name and not Path(name).suffix:
+        raise FitHubertError(f"{name}: no such file, and no such model; models: {', '.join(available_models())}")
+    return Path(model), model_config

@@ -1,0 +1,80 @@
+"""`fithubert check`: whether a corpus is complete and its audio whole, before hours are spent on it.
+
+All problems are collected, one line each; every file is decoded once and remembered (`audio_scan`).
+"""
+
+import argparse
+from pathlib import Path
+
+from ..errors import FitHubertError
+from .librispeech import check_librispeech
+from .problems import SHOWN_PROBLEMS, Report
+from .speech_commands import check_speech_commands
+from .voxceleb1 import check_voxceleb1
+
+# Of the official corpora, where a primary source or a count says so.
+OFFICIAL_COUNTS = {"train-clean-100 utterances": 28_539, "test trials": 37_720}
+
+
+def main(argv: list[str]) -> None:
+    """`fithubert check CORPUS DIR`: print what is there and every problem.
+
+    Raises
+    ------
+    FitHubertError
+        There are problems.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fithubert check",
+        description="Check that a corpus is complete and that all its audio can be decoded.",
+        epilog="example: fithubert check librispeech /data/LibriSpeech",
+    )
+    parser.add_argument("corpus", choices=["librispeech", "speech_commands", "voxceleb1"])
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        help="librispeech: holds train-clean-100 and so on; speech_commands: holds train and test, or "
+        "speech_commands_v0.01 and speech_commands_test_set_v0.01; voxceleb1: holds dev/wav and test/wav",
+    )
+    parser.add_argument(
+        "--test", metavar="DIR", help="speech_commands: where the test set is; the first DIR then is the training set"
+    )
+    args = parser.parse_args(argv)
+    if args.test is not None and args.corpus != "speech_commands":
+        raise FitHubertError(f"--test: expected it with speech_commands only, found it with {args.corpus}")
+    if args.corpus == "librispeech":
+        report = check_librispeech(args.folder)
+    elif args.corpus == "speech_commands":
+        report = check_speech_commands(*_speech_commands_roots(Path(args.folder), args.test))
+    else:
+        report = check_voxceleb1(args.folder)
+    print(_table(report))
+    for problem in report.problems[:SHOWN_PROBLEMS]:
+        print(problem)
+    if len(report.problems) > SHOWN_PROBLEMS:
+        print(f"... and {len(report.problems) - SHOWN_PROBLEMS:,} more")
+    if report.problems:
+        raise FitHubertError(f"{len(report.problems):,} problem{'s'[: len(report.problems) > 1]} in {args.folder}")
+    print("no problems found")
+
+
+def _speech_commands_roots(folder: Path, test: str | None) -> tuple[Path, Path]:
+    if test is not None:
+        return folder, Path(test)
+    names = [("train", "test"), ("speech_commands_v0.01", "speech_commands_test_set_v0.01")]
+    for pair in names:
+        if any((folder / name).is_dir() for name in pair):
+            return folder / pair[0], folder / pair[1]
+    expected = ", or ".join(" and ".join(pair) for pair in names)
+    raise FitHubertError(f"{folder}: expected folders {expected}, found neither; name the test set with --test DIR")
+
+
+def _table(report: Report) -> str:
+    """The counts of a report, the official ones beside them where they are known."""
+    official = {name: f"{OFFICIAL_COUNTS[name]:,}" for name in report.counts if name in OFFICIAL_COUNTS}
+    rows = [("", "found", "official" if official else "")]
+    for name, count in report.counts.items():
+        rows.append((name, f"{count:,}" if isinstance(count, int) else f"{count:,.2f}", official.get(name, "")))
+    wide = max(len(name) for name, _, _ in rows)
+    lines = [f"  {name:<{wide}} {found:>9} {count:>9}".rstrip() for name, found, count in rows]
+    return "\n".join([report.corpus, *lines] if report.counts else [report.corpus])

@@ -1,0 +1,118 @@
+"""What a corpus is, told by its files: a result of one corpus is not given as one of another. Imports no torch.
+
+Noticed are files that were added, removed, renamed or replaced, and edited transcripts, lists of trials and lexicons.
+Where the corpus lies, and the times of its files, play no part: a copy is the same corpus. Contents are read once and
+remembered by `files.stamp` (`audio_scan`), so a file replaced by one of the same size is noticed too, even if a copy
+gave it the old one's time (not on Windows); files that no task reads are not.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..audio.scan import scan
+from ..audio.walk import is_audio, walk
+from ..errors import FitHubertError
+from .librispeech import TRANSCRIPT
+
+# Keys of the tasks' configs that say where a corpus lies.
+PLACES = (
+    *("path", "libri_root", "file_path", "speech_commands_root", "speech_commands_test_root"),
+    *("dev_meta_data", "test_meta_data", "root", "test_root", "trials", "dev_trials"),
+)
+TASKS = ("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv")
+FILES, DIGEST = "corpus.files", "corpus.digest"
+
+
+def corpus_state(task: str, config: Mapping[str, Any], progress: bool = True) -> dict[str, Any]:
+    """The corpus that a task reads, as the number of its files and a digest of their names and contents.
+
+    Parameters
+    ----------
+    task : str
+        s3prl's -d.
+    config : dict
+        With its `downstream_expert`, paths filled in.
+    progress : bool
+        Show a bar while contents are read.
+
+    Returns
+    -------
+    dict
+        `FILES` and `DIGEST`; empty where nothing of it is there, or the task is none of `TASKS`.
+    """
+    return state_of(dict(_places(task, config["downstream_expert"])), progress)
+
+
+def state_of(places: Mapping[str, Path], progress: bool = True) -> dict[str, Any]:
+    """`corpus_state` of named folders and files. Raises FitHubertError for a file that cannot be read."""
+    named = {file: f"{name}:{inside}" for name, place in places.items() for file, inside in _files(place)}
+    if not named:
+        return {}
+    contents = scan(list(named), content, "Comparing the corpus", progress)
+    for found in contents.values():
+        if isinstance(found, str):
+            raise FitHubertError(found)
+    lines = sorted(f"{name} {contents[file]}" for file, name in named.items())
+    digest = hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogateescape"), digest_size=16)
+    return {FILES: len(lines), DIGEST: digest.hexdigest()}
+
+
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """What to say of a corpus that is another now than then; None where it is the same."""
+    if then[DIGEST] == now[DIGEST]:
+        return None
+    if then[FILES] != now[FILES]:
+        return f"the corpus has changed since: it had {then[FILES]} files and has {now[FILES]} now"
+    return f"the corpus has changed since: not all of its {now[FILES]} files are as they were"
+
+
+def content(path: Path) -> int:
+    """A number that stands for a file's bytes."""
+    digest = hashlib.blake2b(digest_size=8)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _files(place: Path) -> Iterator[tuple[Path, str]]:
+    """The files of a folder that tasks read, with their names in it; or a file itself."""
+    if place.is_file():
+        yield place, ""
+    for _, files in walk(place):
+        for file in files:
+            if is_audio(file) or file.name.endswith(TRANSCRIPT):
+                yield file, file.relative_to(place).as_posix()
+
+
+def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Names and places of what a task reads; none of a task that is not known here."""
+    if task not in TASKS:
+        return
+    for block in ("corpus", "datarc", "text", "ks", "sv"):
+        entries = expert.get(block)
+        if not isinstance(entries, Mapping) or (
+            task == "joint_ks_sv" and block not in expert.get("tasks", ("ks", "sv"))
+        ):
+            continue
+        for key, value in entries.items():
+            if key == "lexicon":
+                yield from ((f"{key} {number}", Path(str(name))) for number, name in enumerate(_list(value)))
+            elif key in ("path", "libri_root"):  # the folders of its splits alone
+                splits = [f for name, v in entries.items() if isinstance(v, list) and name != "lexicon" for f in v]
+                yield from ((f"split {split}", Path(str(value), str(split))) for split in splits)
+            elif key == "file_path":
+                yield from ((part, Path(str(value), part, "wav")) for part in ("dev", "test"))
+            elif key == "root" and isinstance(entries.get("speakers"), Mapping):
+                names = [str(name) for split in entries["speakers"].values() for name in _list(split)]
+                yield from ((f"{block} {name}", Path(str(value), name)) for name in names)
+            elif key == "dict_path" and Path(str(value)).parent == Path(str(entries.get("bucket_file"))):
+                continue  # `fithubert prepare` makes it of the corpus
+            elif key in (*PLACES, "vocab_file", "dict_path") and value:
+                yield f"{block} {key}", Path(str(value))
+
+
+def _list(value: Any) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]

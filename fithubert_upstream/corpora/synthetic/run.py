@@ -1,0 +1,77 @@
+"""`fithubert synth`: synthetic speech in the layouts of the real corpora, for where those cannot be had."""
+
+import argparse
+from pathlib import Path
+
+from ...runs.outputs import check_output_folder
+from .corpus import is_complete, write_corpus
+from .librispeech import plan_librispeech, synthesise_librispeech
+from .speech_commands import plan_speech_commands, synthesise_speech_commands
+from .voxceleb1 import plan_voxceleb1, synthesise_voxceleb1
+
+__all__ = ["main", "synthesise", "synthesise_librispeech", "synthesise_speech_commands", "synthesise_voxceleb1"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fithubert synth",
+        description="Write synthetic speech (eSpeak NG) in the layouts of LibriSpeech, Speech Commands and VoxCeleb1. "
+        "The same seed gives the same files; a complete corpus is not rewritten.",
+        epilog="example: fithubert synth data --minutes 20",
+    )
+    parser.add_argument("dir", metavar="DIR", help="folder for LibriSpeech/, speech_commands/ and VoxCeleb1/")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        required=True,
+        metavar="M",
+        help="minutes of training speech in each layout; LibriSpeech has a tenth of it as dev (1 or more), and each "
+        "a fifth of it as test (1.5 or more)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
+    return parser
+
+
+def main(argv: list[str]) -> Path:
+    """Write the three corpora and say where they are."""
+    args = build_parser().parse_args(argv)
+    root = synthesise(args.dir, args.minutes, args.seed, args.jobs)
+    print(f"{root}: LibriSpeech, speech_commands and VoxCeleb1, {args.minutes:g} min of training speech each")
+    return root
+
+
+def synthesise(root: str | Path, minutes: float, seed: int = 0, jobs: int | None = None, progress: bool = True) -> Path:
+    """Write `root/LibriSpeech`, `root/speech_commands` and `root/VoxCeleb1`.
+
+    Parameters
+    ----------
+    root : path
+    minutes : float
+        Of training speech in each: M gives `{"train": M, "dev": max(1, M / 10), "test": max(1.5, M / 5)}` of
+        `synthesise_librispeech`, `{"train": M, "test": max(1.5, M / 5)}` of `synthesise_speech_commands` and
+        `{"dev": M, "test": max(1.5, M / 5)}` of `synthesise_voxceleb1`.
+    seed : int
+    jobs : int, optional
+        Processes; by default one for each core.
+    progress : bool
+        Show a bar for each corpus.
+
+    Raises
+    ------
+    FitHubertError
+        One of the folders holds something else; `minutes`, `seed` or `jobs` make no sense. Nothing is written then.
+    """
+    check_output_folder(root, "DIR")
+    root = Path(root)
+    dev, test = max(1.0, minutes / 10), max(1.5, minutes / 5)
+    corpora = {
+        root / "LibriSpeech": plan_librispeech({"train": minutes, "dev": dev, "test": test}, seed),
+        root / "speech_commands": plan_speech_commands({"train": minutes, "test": test}, seed),
+        root / "VoxCeleb1": plan_voxceleb1({"dev": minutes, "test": test}, seed),
+    }
+    for folder, corpus in corpora.items():  # a mistake is told before anything is written
+        is_complete(folder, corpus.parameters)
+    for folder, corpus in corpora.items():
+        write_corpus(folder, corpus, jobs, progress)
+    return root

@@ -1,0 +1,121 @@
+"""Synthetic speakers in several recording sessions, in the layout of VoxCeleb1, with lists of trials."""
+
+from functools import partial
+from itertools import combinations, product
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ...errors import FitHubertError
+from .corpus import Corpus, Task, cast_voices, describe, write_corpus
+from .espeak import Voice
+from .recordings import SAMPLE_RATE, random_conditions, say, vary
+from .sentences import random_sentence
+
+SHORTEST, LONGEST = 3.0, 6.0  # seconds of an utterance
+UTTERANCES = 5  # of a speaker, as long as the voices suffice
+SESSION_UTTERANCES = 3
+MOST_TARGETS = 2000
+# Raised whenever the same parameters give other files, so that an older corpus is not taken for the same.
+VERSION = 1
+
+
+def plan_voxceleb1(minutes: dict[str, float], seed: int = 0) -> Corpus:
+    """What `synthesise_voxceleb1` writes."""
+    parameters = describe("voxceleb1", VERSION, minutes, seed)
+    if set(minutes) != {"dev", "test"}:
+        raise FitHubertError(f"expected minutes of dev and test, found {', '.join(minutes) or 'none'}")
+    seconds = (SHORTEST + LONGEST) / 2
+    speakers = cast_voices({split: 60 * minutes[split] / (UTTERANCES * seconds) for split in ("test", "dev")}, seed)
+    tasks = []
+    for number, (split, voices) in enumerate(speakers.items()):
+        utterances = max(4, round(60 * minutes[split] / (len(voices) * seconds)))
+        sessions = np.array_split(range(1, utterances + 1), max(2, round(utterances / SESSION_UTTERANCES)))
+        sizes = [len(session) for session in sessions]
+        for voice in voices:
+            for session, size in enumerate(sizes):
+                write = partial(_write_session, split, voice, session, size, seed)
+                tasks.append(Task(size * seconds, write))
+        names = {voice.speaker: [utterance_names(voice, k, size) for k, size in enumerate(sizes)] for voice in voices}
+        tasks.append(Task(0, partial(_write_trials, split, list(names.values()), [seed, number])))
+    return Corpus(parameters, speakers, tasks)
+
+
+def synthesise_voxceleb1(
+    root: str | Path,
+    minutes: dict[str, float],
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write speakers, each in two or more sessions, in the layout of VoxCeleb1, and trials for verification.
+
+    `root/<split>/wav/id1<speaker>/<session>/0000<n>.wav` are 3 to 6 s of random sentences (16 kHz, 16 bit,
+    mono); dev and test share no speaker. Room, microphone, level and noise are drawn anew for each session,
+    so that they tell nothing about who speaks.
+    `root/dev_trials.txt` and `root/test_trials.txt` hold lines `label path path`, the paths below
+    `<split>/wav`: label 1 for the pairs of one speaker, all of which are from two sessions (2000 at
+    most), and as many with label 0 for two speakers.
+
+    22.5 s (five utterances, 3 + 2 in two sessions) are one speaker; two speakers of four utterances are the
+    least, and where the voices do not suffice they get more sessions of about three.
+
+    Parameters
+    ----------
+    root : path
+        A folder that does not exist, is empty, or holds such a corpus.
+    minutes : dict
+        `{"dev": 15, "test": 3}` gives 40 and 8 speakers.
+    seed, jobs, progress
+        As of `synthesise_librispeech`, and so are the promises about interruptions and reuse.
+
+    Raises
+    ------
+    FitHubertError
+        `root` holds something else; `minutes` has other splits or is not positive.
+    """
+    return write_corpus(root, plan_voxceleb1(minutes, seed), jobs, progress)
+
+
+def utterance_names(voice: Voice, session: int, size: int) -> list[str]:
+    """Paths of a session's utterances, relative to `wav`."""
+    return [f"id{10000 + voice.speaker}/session{session}/{n:05d}.wav" for n in range(1, size + 1)]
+
+
+def _write_session(split: str, voice: Voice, session: int, size: int, seed: int, root: Path) -> None:
+    generator = np.random.default_rng([seed, voice.speaker, session])
+    conditions, mood = random_conditions(generator), vary(voice, generator)
+    for n, name in enumerate(utterance_names(voice, session, size)):
+        generator = np.random.default_rng([seed, voice.speaker, session, n])
+        audio = conditions.apply(_talk(mood, generator.uniform(SHORTEST, LONGEST), generator), generator)
+        path = root / split / "wav" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, audio, SAMPLE_RATE, subtype="PCM_16")
+
+
+def _talk(voice: Voice, seconds: float, generator: np.random.Generator) -> np.ndarray:
+    """(T,) sentences one after the other, broken off where the time is over, with a breath before and after."""
+    before, after, pause = generator.integers(SAMPLE_RATE // 20, SAMPLE_RATE // 4, size=3)
+    size = round(seconds * SAMPLE_RATE) - before - after
+    speech = np.zeros(0, dtype=np.float32)
+    while len(speech) < size:
+        speech = np.concatenate([speech, say(random_sentence(generator), voice, generator), np.zeros(pause)])
+    return np.pad(speech[:size], (before, after))
+
+
+def _write_trials(split: str, speakers: list[list[list[str]]], seeds: list[int], root: Path) -> None:
+    """Pairs of `speakers`: for each speaker, for each session, the utterances."""
+    generator = np.random.default_rng(seeds)
+    targets = [
+        pair for sessions in speakers for one, other in combinations(sessions, 2) for pair in product(one, other)
+    ]
+    if len(targets) > MOST_TARGETS:
+        targets = [targets[k] for k in sorted(generator.choice(len(targets), MOST_TARGETS, replace=False))]
+    utterances = [[name for session in sessions for name in session] for sessions in speakers]
+    others: dict[tuple[str, str], None] = {}  # a set that keeps its order
+    while len(others) < len(targets):
+        first, second = sorted(generator.choice(len(utterances), 2, replace=False))
+        others[str(generator.choice(utterances[first])), str(generator.choice(utterances[second]))] = None
+    lines = [f"1 {one} {other}\n" for one, other in targets] + [f"0 {one} {other}\n" for one, other in others]
+    (root / f"{split}_trials.txt").write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,86 @@
+"""Evaluate every saved checkpoint of an experiment: what s3prl's test_expdir.sh does for speaker verification."""
+
+import argparse
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+from ..checkpoints.torch_files import states_in, step_of
+from ..errors import FitHubertError
+from ..files import atomic_path
+from .flags import DEFAULTS
+from .past_run import read_run
+from .tasks import Task, task_of
+
+
+def evaluate_all_states(
+    given: argparse.Namespace, argv: list[str], evaluate: Callable[[list[str]], dict[str, float]]
+) -> dict[str, float]:
+    """Run `-m evaluate` on each states-*.ckpt of a folder; print and write a table and a picture, name the best.
+
+    The table is `all_states_<split>.csv` in the folder, the picture lies beside it.
+
+    Parameters
+    ----------
+    given : argparse.Namespace
+        What is given of mode, past_exp (the folder) and evaluate_split.
+    argv : list of str
+        All flags of the command, without `--all-states`.
+    evaluate : callable
+        Runs `fithubert downstream` with such flags, and gives what it logged.
+
+    Returns
+    -------
+    dict[str, float]
+        What the best checkpoint's evaluation logged.
+
+    Raises
+    ------
+    FitHubertError
+        There are no such checkpoints, one is damaged or of another task than SUPERB's, or it is not an evaluation.
+    """
+    past_exp = getattr(given, "past_exp", None)
+    folder = Path(past_exp or "")
+    if given.mode != "evaluate" or past_exp is None or not folder.is_dir():
+        raise FitHubertError(
+            f"--all-states: expected -m evaluate -e DIR, found -m {given.mode} -e {past_exp}; "
+            "name the folder of an experiment"
+        )
+    states = states_in(folder)
+    if not states:
+        raise FitHubertError(f"-e {folder}: expected states-*.ckpt in it, found none; train first")
+
+    runs = [read_run("-e", path) for path in states]  # a damaged one is told before the first is evaluated
+    task = task_of(runs[0]["Args"].downstream)
+    split = getattr(given, "evaluate_split", DEFAULTS["evaluate_split"])
+
+    results = {path: evaluate([*argv, "-e", str(path)]) for path in states}
+    values = {path: task.result(scalars, split) for path, scalars in results.items()}
+    best = (max if task.higher_is_better else min)(values, key=values.get)
+
+    table = folder / f"all_states_{split}.csv"
+    with atomic_path(table) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["checkpoint", f"{split} {task.metric}"])
+        writer.writerows([path.name, f"{value:.4f}"] for path, value in values.items())
+    with atomic_path(table.with_suffix(".png")) as temporary:
+        _plot(task, split, values, best, temporary)
+    width = max(len(path.name) for path in values)
+    print(f"\n{'checkpoint':<{width}}  {split} {task.metric}")
+    for path, value in values.items():
+        print(f"{path.name:<{width}}  {value:.2f}{'  best' if path == best else ''}")
+    print(f"The table is {table}, its picture {table.with_suffix('.png')}.")
+    return results[best]
+
+
+def _plot(task: Task, split: str, values: dict[Path, float], best: Path, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    steps = {state: step_of(state) for state in values}
+    axes.plot(list(steps.values()), list(values.values()), marker="o")
+    axes.plot(steps[best], values[best], marker="o", color="C1", markersize=10, label=f"best: {values[best]:.2f}")
+    axes.set(xlabel="step", ylabel=f"{split} {task.metric}", title=task.title)
+    axes.legend()
+    figure.savefig(path, format="png", dpi=130)

@@ -1,0 +1,274 @@
+"""Keyword spotting and speaker verification, alone and joint, on frozen and fine-tuned upstreams, over several seeds.
+
+Kerpicci et al.'s (2022) comparison with s3prl's runner. Every finished run leaves its result in
+OUTPUT/<label>/<mode>/<tasks>/seed-<seed>/result.json and is not run again; one that was interrupted goes on from its
+last checkpoint.
+"""
+
+import argparse
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..corpora.state import corpus_state
+from ..downstream.joint_ks_sv.clips import read_corpora
+from ..downstream.joint_ks_sv.config import JointConfig
+from ..downstream.tasks import Task
+from ..errors import FitHubertError
+from ..files import write_text
+from ..runs.outputs import check_feature_cache, check_output_folder
+from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
+from ..settings.values import parse_value
+from ..superb.job import Job, Upstream, change, digest_of, identity_of, run_missing
+from ..superb.run import check_labels, count_parameters, parse_upstream
+from .tables import Run, markdown, plot, write_csv
+
+MODES = ("frozen", "fine-tuned")
+KINDS = {"ks": ["ks"], "sv": ["sv"], "joint": ["ks", "sv"]}  # kind of run -> its downstream_expert.tasks
+_DOWNSTREAM, _SPLIT, _BEST = "joint_ks_sv", "test", "dev-best.ckpt"
+_KS = Task("ks", "Keyword spotting", _DOWNSTREAM, "joint_ks_sv/{split}-acc", _SPLIT, _BEST, "acc %", 100, True)
+_SV = Task("sv", "Speaker verification", _DOWNSTREAM, "joint_ks_sv/{split}-eer", _SPLIT, _BEST, "EER %", 100)
+# No tag and metric of its own: its results are those of the two.
+_JOINT = Task("joint", "Keyword spotting and speaker verification", _DOWNSTREAM, "", _SPLIT, _BEST, "", 100)
+_TASKS = {task.key: task for task in (_KS, _SV, _JOINT)}
+_HALVED = ("total_steps", "log_step", "eval_step", "save_step")
+_PAPERS_CONFIG = "joint_ks_sv.yaml"
+_UPDATES = (
+    "In a joint run updates alternate between the tasks; a single-task run has half of its total_steps, and so as many "
+    "updates of that task (log_step, eval_step and save_step are halved too)."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run on every upstream.
+
+    Parameters
+    ----------
+    config : str
+        Of joint runs; single-task runs have half of its steps.
+    seeds, modes, tasks : sequences
+        Of each there is every combination; modes of `MODES`, tasks of `KINDS`.
+    overrides : tuple of (which, key, value)
+        Changes to the config: of all runs, before steps are halved, where which is None, else of those of that kind
+        or mode.
+    feature_cache : str, optional
+        Folder where features of frozen upstreams are kept; it changes no number.
+    """
+
+    config: str = f"mini/{_PAPERS_CONFIG}"
+    seeds: Sequence[int] = (1, 2, 3)
+    modes: Sequence[str] = MODES
+    tasks: Sequence[str] = tuple(KINDS)
+    overrides: tuple[tuple[str | None, str, Any], ...] = ()
+    feature_cache: str | None = None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether results compare with the paper's: the same corpora and heads. It does not give steps."""
+        paper = (folder / _PAPERS_CONFIG for folder in DOWNSTREAM_CONFIGS)
+        changed = any(key.startswith("downstream_expert.") for _, key, _ in self.overrides)
+        return not changed and find_config(self.config, DOWNSTREAM_CONFIGS).resolve() in {p.resolve() for p in paper}
+
+
+class JointJob(Job):
+    """A run of `joint_ks_sv`: its results are one or two numbers. Of its checkpoints the best is kept."""
+
+    def run(self) -> None:
+        super().run()
+        for states in self.folder.glob("states-*.ckpt"):
+            states.unlink()
+
+    def measured(self, scores: dict[str, float]) -> dict[str, Any]:
+        return {key: _TASKS[key].result(scores) for key in KINDS[self.task.key]}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fithubert joint-report",
+        description="Train and test one linear layer for keyword spotting (ks) and one for speaker verification (sv), "
+        "each alone and both jointly, on frozen and on fine-tuned upstreams, once for each seed; write two tables, of "
+        f"single tasks and of joint runs, and a picture beside Kerpicci et al.'s (2022) results. {_UPDATES} What is "
+        "done already is skipped.",
+        epilog="example: fithubert joint-report -u teacher=hubert_base -u student=fithubert:student.safetensors",
+    )
+    parser.add_argument(
+        "-u",
+        "--upstream",
+        action="append",
+        required=True,
+        metavar="[LABEL=]NAME[:CKPT][@FEATURE]",
+        help="an upstream of s3prl's hub, with its checkpoint and the feature to use (default: the weighted sum of its "
+        "hidden states); give it several times to compare",
+    )
+    parser.add_argument(
+        "-c", "--config", default=Plan.config, help="of joint runs; a file or a packaged one (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds), help="default: 1 2 3")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: both")
+    parser.add_argument("--tasks", nargs="+", choices=list(KINDS), default=list(KINDS), help="default: all three")
+    parser.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="[WHICH:]KEY=VALUE",
+        help="change the config, for example runner.total_steps=500, before steps are halved; or that of ks, sv, "
+        "joint, frozen or fine-tuned runs alone, for example frozen:optimizer.lr=1e-3, as it stands",
+    )
+    parser.add_argument(
+        "--feature-cache", metavar="DIR", help="keep frozen upstreams' features there: faster, same numbers"
+    )
+    parser.add_argument("-o", "--output", default="result/joint", help="output folder (default: %(default)s)")
+    return parser
+
+
+def main(argv: list[str]) -> list[Run]:
+    """Run what is not done yet, print the tables and write them with the picture."""
+    args = vars(build_parser().parse_args(argv))
+    upstreams, output = [parse_upstream(text) for text in args.pop("upstream")], args.pop("output")
+    args["overrides"] = tuple(parse_override(text) for text in args.pop("override"))
+    for name in ("seeds", "modes", "tasks"):
+        args[name] = tuple(dict.fromkeys(args[name]))
+    runs = run(upstreams, Plan(**args), output)
+    print(f"\n{Path(output, 'tables.md').read_text(encoding='utf-8')}\nResults are in {output}.")
+    return runs
+
+
+def parse_override(text: str) -> tuple[str | None, str, Any]:
+    """Read `[WHICH:]KEY=VALUE`, WHICH of `KINDS` or `MODES`; the value as Python or YAML has it.
+
+    Raises
+    ------
+    FitHubertError
+        It is not of that form.
+    """
+    which = (*KINDS, *MODES)
+    match = re.fullmatch(rf"(?:({'|'.join(which)}):)?(\w[\w.-]*)=(.+)", text)
+    if match is None or match[2] == "downstream_expert.tasks":
+        raise FitHubertError(
+            f"--override {text}: expected [WHICH:]KEY=VALUE with WHICH one of {', '.join(which)}, and another KEY than "
+            "downstream_expert.tasks; for example sv:runner.total_steps=100"
+        )
+    only, key, value = match.groups()
+    return only, key, parse_value(value, f"--override {text}")
+
+
+def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[Run]:
+    """Make all runs, as far as `output` does not hold their results yet, and write the report.
+
+    Seeds change last, so that a report that is broken off has whole seeds.
+
+    Parameters
+    ----------
+    upstreams
+        With different labels.
+    plan
+        What is run on each.
+    output
+        Folder of everything: <label>/<mode>/<tasks>/seed-<seed>/ with s3prl's experiment and result.json, tables.md,
+        runs.csv, joint.png.
+
+    Returns
+    -------
+    list[Run]
+        In the order of running.
+
+    Raises
+    ------
+    FitHubertError
+        A corpus, config, upstream or checkpoint is not there, `output` holds results of other settings, or a run
+        failed; what was finished before stays.
+    """
+    check_output_folder(output)
+    check_feature_cache(plan.feature_cache)
+    output = Path(output).absolute()
+    check_labels(upstreams)
+    for which, key, _ in plan.overrides:
+        if which not in (None, *plan.tasks, *plan.modes):
+            runs = ", ".join([*plan.tasks, *plan.modes])
+            raise FitHubertError(f"--override {which}:{key}: expected one of the runs that are made, {runs}")
+    configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
+    corpus_now = {key: partial(corpus_state, _DOWNSTREAM, config) for key, (config, _) in configs.items()}
+    corpora = {key: state() for key, state in corpus_now.items()}
+    digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
+    jobs = {}
+    for seed, upstream, mode, kind in itertools.product(plan.seeds, upstreams, plan.modes, plan.tasks):
+        config, changes = configs[kind, mode]
+        frozen = mode == "frozen"
+        jobs[upstream.label, mode, kind, seed] = JointJob(
+            upstream,
+            _TASKS[kind],
+            identity_of(upstream, digests[upstream.label], config, seed=seed, mode=mode, **corpora[kind, mode]),
+            output / upstream.label / mode / kind / f"seed-{seed}",
+            plan.config,
+            changes,
+            () if frozen else ("-f",),
+            plan.feature_cache if frozen else None,
+            corpus_now[kind, mode],
+        )
+    for job in jobs.values():
+        job.check()
+    if not all(job.result_file.is_file() for job in jobs.values()):
+        check_corpora(config for config, _ in configs.values())
+    parameters = {upstream.label: count_parameters(upstream) for upstream in upstreams}
+
+    titles = {f"{kind.upper()} on {label}, {mode}, seed {seed}": job for (label, mode, kind, seed), job in jobs.items()}
+    run_missing(titles, output, lambda: _report(jobs, parameters, plan, output))
+    return _report(jobs, parameters, plan, output)
+
+
+def check_corpora(configs: Iterable[dict[str, Any]]) -> None:
+    """Raise FitHubertError, before hours are spent, for what would stop one of the runs."""
+    for config in configs:
+        read_corpora(JointConfig.from_dict(config["downstream_expert"], "config.downstream_expert"))
+
+
+def config_of(kind: str, mode: str, plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config of a kind of run in a mode as s3prl will have it, and its changes to the plan's: dotted key -> value.
+
+    Raises
+    ------
+    FitHubertError
+        The config is not there or cannot be changed so.
+    """
+    config = read_yaml(find_config(plan.config, DOWNSTREAM_CONFIGS))
+    changes = {key: value for only, key, value in plan.overrides if only is None}
+    change(config, changes, kind, _DOWNSTREAM)
+    own = {"downstream_expert.tasks": KINDS[kind]}
+    if kind != "joint":
+        steps = {name: config["runner"][name] for name in _HALVED if name in config["runner"]}
+        if steps["total_steps"] % 2:
+            raise FitHubertError(
+                f"{kind}: expected an even number as the joint runs' runner.total_steps, of which a single task has "
+                f"half, found {steps['total_steps']}; give another with --override runner.total_steps=..."
+            )
+        own |= {f"runner.{name}": max(1, count // 2) for name, count in steps.items()}
+    change(config, own, kind, _DOWNSTREAM)
+    last = {key: value for only, key, value in plan.overrides if only in (kind, mode)}
+    change(config, last, kind, _DOWNSTREAM)
+    return expand_variables(config), changes | own | last
+
+
+def _report(jobs: dict[tuple, JointJob], parameters: dict[str, int], plan: Plan, output: Path) -> list[Run]:
+    """Write tables.md, runs.csv and joint.png of what is there."""
+    runs, steps = [], {}
+    for (label, mode, kind, seed), job in jobs.items():
+        steps[kind] = job.identity["runner.total_steps"]
+        if (result := job.result()) is not None:
+            ks, sv = result.get("ks"), result.get("sv")
+            runs.append(Run(label, parameters[label], mode, kind, seed, ks, sv, result["steps"], result["note"]))
+    overrides = [f"{f'{only}:' if only else ''}{key}={value}" for only, key, value in plan.overrides]
+    about = (
+        f"Keyword spotting and speaker verification, one linear layer each: "
+        f"{' '.join([plan.config, *(['with'] if overrides else []), *overrides])}, seeds "
+        f"{', '.join(map(str, plan.seeds))}, updates: {', '.join(f'{kind} {n}' for kind, n in steps.items())}. "
+        f"{_UPDATES} The best checkpoint on dev is tested on test."
+    )
+    write_text(output / "tables.md", markdown(runs, about, plan.comparable) + "\n")
+    write_csv(runs, output / "runs.csv")
+    plot(runs, output / "joint.png", plan.comparable)
+    return runs

@@ -1,0 +1,72 @@
+"""How a student is run: its precision, compiled or not, long recordings in windows."""
+
+import logging
+import os
+
+import torch
+
+from ..errors import FitHubertError
+from ..runs.precision import bf16_is_native
+from .fithubert import FitHubert
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+INFERENCE_VARIABLES = ("FITHUBERT_PRECISION", "FITHUBERT_COMPILE", "FITHUBERT_CHUNK_SECONDS")
+
+
+def prepare(model: FitHubert, precision: str = "fp32", compile: bool = False) -> FitHubert:
+    """The model in eval mode, with weights in that precision; `compile`: its layers by `torch.compile`, in place.
+
+    Norms of waveforms stay in fp32 in every precision. Compilation happens at the first call and takes about a minute.
+    Where neither the processor nor a GPU has units for bf16, a warning says so: it is emulated there, and slow.
+
+    Raises
+    ------
+    FitHubertError
+        The precision is not one of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise FitHubertError(f"expected precision {' or '.join(PRECISIONS)}, found {precision!r}")
+    if precision == "bf16" and not bf16_is_native("cuda" if torch.cuda.is_available() else "cpu"):
+        log.warning("bf16: this machine has no units for it; it is emulated and many times slower than fp32")
+    model = model.eval().to(PRECISIONS[precision])
+    if compile:
+        compile_layers(model)
+    return model
+
+
+def compile_layers(model: FitHubert) -> None:
+    """Let the convolutions and the transformer layers run through torch.compile, in place."""
+    model.feature_extractor.compiled = True
+    for layer in model.layers:
+        layer.compile(dynamic=True)
+
+
+def from_environment(
+    precision: str | None = None, compile: bool | None = None, chunk_seconds: float | None = None
+) -> tuple[str, bool, float]:
+    """What is None is what FITHUBERT_PRECISION, FITHUBERT_COMPILE (1 or 0) and FITHUBERT_CHUNK_SECONDS say, for who
+    runs a script; else fp32, not compiled, and 0: recordings in one piece.
+
+    Raises
+    ------
+    FitHubertError
+        A variable is not what it should be.
+    """
+    if precision is None:
+        precision = os.environ.get("FITHUBERT_PRECISION") or "fp32"
+    if compile is None:
+        text = os.environ.get("FITHUBERT_COMPILE") or "0"
+        if text not in ("0", "1"):
+            raise FitHubertError(f"expected FITHUBERT_COMPILE to be 0 or 1, found {text!r}")
+        compile = text == "1"
+    if chunk_seconds is None:
+        text = os.environ.get("FITHUBERT_CHUNK_SECONDS") or "0"
+        try:
+            chunk_seconds = float(text)
+        except ValueError as error:
+            raise FitHubertError(f"expected FITHUBERT_CHUNK_SECONDS to be a number, found {text!r}") from error
+    if chunk_seconds != 0 and not chunk_seconds >= 1:
+        raise FitHubertError(f"expected chunk_seconds of at least 1, or 0 for one piece, found {chunk_seconds}")
+    return precision, compile, chunk_seconds

@@ -1,0 +1,44 @@
+"""Which teacher, and which of its layers."""
+
+from dataclasses import dataclass
+
+from ..errors import expect
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Where the frozen teacher comes from.
+
+    `source` says what `model` is:
+    `transformers`: a directory, or a hub id such as facebook/hubert-base-ls960;
+    `s3prl`: a name on `s3prl.hub` such as hubert_base; `ckpt`: the file that its *_local entries want;
+    `torchaudio`: HUBERT_BASE, WAV2VEC2_BASE, WAVLM_BASE or WAVLM_BASE_PLUS; `ckpt`: its .pth, else downloaded;
+    `fairseq`: a .pt of fairseq (in `model` or `ckpt`), which fairseq is not needed for;
+    `fithubert`: a .safetensors of ours without time reduction, or the name of an embedded one;
+    `whisper`: a transformers folder, a hub id such as openai/whisper-base, or a CTranslate2 model.bin (its parts with
+    commas between);
+    `speaker`: a speaker encoder's .pt, as Resemblyzer's pretrained.pt: one embedding of an utterance, which the mean
+    over time of a student's layer learns. Not as the first of several.
+
+    `layers`: which of its layers, counted from 1 and rising, the student's heads learn, one each; None for those of the
+    same numbers as `head_layers`. `weight`: of its loss, where there are several teachers. `heads`: the student's
+    layers that learn from it, for any teacher but the first; None for `head_layers`.
+    """
+
+    source: str = "transformers"
+    model: str = "facebook/hubert-base-ls960"
+    ckpt: str | None = None
+    layers: tuple[int, ...] | None = None
+    weight: float = 1.0
+    heads: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "heads"):
+            given = getattr(self, name)
+            ok = given is None or list(given) == sorted(set(given)) and min(given, default=0) >= 1
+            expect(ok, f"{name} rising from 1 on", given)
+        expect(0 < self.weight < float("inf"), "a weight above 0", self.weight)
+        sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert", "whisper", "speaker")
+        expect(self.source in sources, f"teacher.source one of {', '.join(sources)}", self.source)
+        if self.source in ("transformers", "fithubert"):  # which would not read it
+            expect(self.ckpt is None, f"the path in teacher.model, for source {self.source}", f"ckpt {self.ckpt}")

@@ -1,0 +1,152 @@
+"""FitHuBERT behind s3prl's upstream interface: a list of waveforms in, a dict of features out."""
+
+from pathlib import Path
+
+import torch
+from s3prl.upstream.interfaces import UpstreamBase
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..audio import SAMPLE_RATE
+from ..checkpoints.load import load_fithubert
+from ..errors import FitHubertError, refuse_unknown
+from ..models.inference import compile_layers, from_environment, prepare
+from ..models.lengths import FRAME_RATE, valid_mask
+from ..models.long_audio import encode_windows
+
+RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
+
+
+class UpstreamExpert(UpstreamBase):
+    """A FitHuBERT student as an s3prl upstream.
+
+    Parameters
+    ----------
+    ckpt : a name, path or URL that `load_fithubert` takes.
+    model_config : the official `.yaml` beside an official checkpoint; not needed otherwise.
+    precision : "fp32" or "bf16", of weights and arithmetic; features are float32 in both.
+    compile : whether the layers are compiled by `torch.compile`.
+    chunk_seconds : longer recordings go through the transformer in windows of so many seconds
+        (`long_audio.encode_windows`); 0: in one piece.
+        Where one of these three is None, environment variables have a say (`inference.from_environment`).
+    """
+
+    def __init__(
+        self,
+        ckpt: str | Path = "fithubert_mini",
+        model_config: str | Path | None = None,
+        precision: str | None = None,
+        compile: bool | None = None,
+        chunk_seconds: float | None = None,
+        **unknown,
+    ):
+        refuse_unknown("UpstreamExpert", unknown, (*RUN_OPTIONS, "model_config"))
+        super().__init__()
+        self.precision, self.compiled, self.chunk_seconds = from_environment(precision, compile, chunk_seconds)
+        self.model = prepare(load_fithubert(ckpt, model_config), self.precision, self.compiled)
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if self.compiled:  # torch leaves compiled code out of copies and pickles
+            compile_layers(self.model)
+
+    def extra_repr(self) -> str:
+        """What features depend on beside the weights; the feature cache asks for it."""
+        return f"precision={self.precision}, compile={self.compiled}, chunk_seconds={self.chunk_seconds:g}"
+
+    def get_downsample_rates(self, key: str) -> int:
+        """Samples of 16 kHz audio to one frame of this key."""
+        return FRAME_RATE * (self.model.config.time_reduction if key == "hidden_states_40ms" else 1)
+
+    def forward(self, wavs: list[Tensor]) -> dict[str, Tensor | list[Tensor]]:
+        """Features of each waveform; B waveforms, L frames in the longest, zero past each one's end.
+
+        Parameters
+        ----------
+        wavs : 1-D float tensors, 16 kHz, of any length from one sample.
+
+        Returns
+        -------
+        last_hidden_state : (B, L, 768), the last prediction head, which the authors evaluated; the last
+            transformer layer where a checkpoint kept no head.
+        hidden_states : (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated).
+        projected_states : (B, L, 768) for each head, where the checkpoint kept more than one.
+        hidden_states_40ms : (B, L // 2, 480) for each transformer layer, as computed.
+
+        Raises
+        ------
+        FitHubertError : a waveform is not 1-D, empty, not floating point, or holds NaN or infinity; or a model in
+            bf16 is to be trained.
+        """
+        if self.precision != "fp32" and self.model.training and torch.is_grad_enabled():
+            raise FitHubertError(f"training needs precision fp32; {self.precision} is for inference")
+        waveforms, lengths = collate(wavs)
+        if len(wavs) == 1 or not (self.utterance_wise or self._long(waveforms)):
+            return self._features(waveforms, lengths)
+        alone = [self._features(waveforms[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths.tolist())]
+        return {key: stack_utterances([features[key] for features in alone]) for key in alone[0]}
+
+    @property
+    def utterance_wise(self) -> bool:
+        """Whether each waveform is encoded by itself: on a CPU, where nothing is to be differentiated.
+
+        There a padded batch saves nothing (alone, the paper's student takes 0.6 to 1 of a batch's time),
+        and a feature is the same to the last bit whatever it is batched with.
+        """
+        # by a weight's name: a replica of nn.DataParallel has no parameters()
+        return self.model.feature_projection.weight.device.type == "cpu" and not torch.is_grad_enabled()
+
+    def _long(self, waveforms: Tensor) -> bool:
+        return 0 < self.chunk_seconds * SAMPLE_RATE < waveforms.size(1)
+
+    def _features(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        if self._long(waveforms):  # then it is one alone
+            hidden, reduced = encode_windows(self.model, waveforms, self.chunk_seconds)
+        else:
+            hidden, reduced = self.model.encode(waveforms, lengths)
+        frames = self.model.frame_lengths(lengths)
+        config = self.model.config
+
+        projected = [self.model.project(hidden, reduced, frames, layer).float() for layer in config.head_layers]
+        hidden = [layer.float() for layer in hidden]
+        repeated = [self.model.repeat(layer, reduced, frames) for layer in hidden]
+        if bool((reduced != hidden[0].size(1)).any()):
+            valid = valid_mask(reduced, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
+            hidden = [layer * valid for layer in hidden]
+        features = {
+            "last_hidden_state": projected[-1] if projected else repeated[-1],
+            "hidden_states": repeated,
+            "hidden_states_40ms": hidden,
+        }
+        if len(projected) > 1:
+            features["projected_states"] = projected
+        return features
+
+
+def stack_utterances(features: list[Tensor] | list[list[Tensor]]) -> Tensor | list[Tensor]:
+    """Features of single utterances, (1, L_i, D) each, or lists of them -> zero-padded (B, L, D)."""
+    if isinstance(features[0], list):
+        return [stack_utterances(list(layer)) for layer in zip(*features, strict=True)]
+    return pad_sequence([feature[0] for feature in features], batch_first=True)  # (B, L, D)
+
+
+def collate(wavs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """List of (T_i,) -> zero-padded (B, T) float32, lengths (B,). Raises what `UpstreamExpert.forward` says."""
+    if len(wavs) == 0:
+        raise FitHubertError("expected a list of waveforms, found an empty list")
+    for i, wav in enumerate(wavs):
+        if not isinstance(wav, Tensor) or wav.dim() != 1:
+            found = f"shape {tuple(wav.shape)}" if isinstance(wav, Tensor) else type(wav).__name__
+            raise FitHubertError(
+                f"waveform {i}: expected a 1-D tensor of {SAMPLE_RATE} Hz samples, found {found}; "
+                "pass a list with one mono waveform each"
+            )
+        if not wav.is_floating_point():
+            raise FitHubertError(f"waveform {i}: expected float samples in [-1, 1], found {wav.dtype}; divide by 32768")
+        if len(wav) == 0:
+            raise FitHubertError(f"waveform {i}: expected at least one sample, found none")
+    waveforms = pad_sequence([wav.float() for wav in wavs], batch_first=True)  # (B, T)
+    finite = torch.isfinite(waveforms).all(dim=1)
+    if not bool(finite.all()):
+        raise FitHubertError(f"waveform {int(finite.int().argmin())}: found NaN or infinite samples")
+    return waveforms, torch.tensor([len(wav) for wav in wavs])

@@ -1,0 +1,90 @@
+"""Corpora of noise in the layouts of SUPERB's tasks, each with a few utterances, for s3prl's runner."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from fithubert_upstream.corpora.speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, speech_commands_part
+from fithubert_upstream.downstream.asr import prepare_librispeech
+
+WORDS = "THE CAT SAT ON THE MAT AND HAS A HAT".split()  # all in CMUdict
+
+
+def noise(path: Path, seconds: float, seed: int, level: float = 0.3) -> Path:
+    """White noise and a tone that depends on the seed, 16 kHz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(int(16000 * seconds)) / 16000
+    signal = np.random.default_rng(seed).uniform(-level, level, len(time))
+    soundfile.write(path, signal + level * np.sin(2 * np.pi * (200 + 50 * seed % 3000) * time), 16000)
+    return path
+
+
+def librispeech(root: Path, counts: dict[str, int] | None = None, prepared: bool = True) -> Path:
+    """Utterances of 0.8 s and more in train, dev and test, and the tables of `fithubert prepare`."""
+    for speaker, (split, count) in enumerate((counts or {"train": 6, "dev": 2, "test": 2}).items(), start=1):
+        chapter = root / split / str(speaker) / "7"
+        names = [f"{speaker}-7-{i:04d}" for i in range(count)]
+        for i, name in enumerate(names):
+            noise(chapter / f"{name}.flac", 0.8 + 0.1 * i, seed=10 * speaker + i)
+        lines = [f"{name} {' '.join(WORDS[i : i + 3])}\n" for i, name in enumerate(names)]
+        (chapter / f"{speaker}-7.trans.txt").write_text("".join(lines))
+    if prepared:
+        prepare_librispeech(root, progress=False)
+    return root
+
+
+def speech_commands(root: Path) -> Path:
+    """Each command and one more word from a speaker of s3prl's train part and one of its dev part; a small test set."""
+    names = [f"{i:08x}_nohash_0.wav" for i in range(100)]
+    speakers = [next(name for name in names if speech_commands_part(Path(name)) == part) for part in ("train", "dev")]
+    for i, word in enumerate((*COMMANDS, "bed")):
+        for j, name in enumerate(speakers):
+            noise(root / "train" / word / name, 0.4 + 0.02 * j, seed=2 * i + j)
+    noise(root / "train" / BACKGROUND / "hiss.wav", 1.2, seed=90)
+    for i, word in enumerate(TEST_CLASSES):
+        noise(root / "test" / word / f"{i}.wav", 0.4, seed=50 + i)
+    return root
+
+
+def voxceleb1(root: Path) -> Path:
+    """Three speakers with two sessions of one utterance of 2.4 s in each of dev and test; lists of nine trials."""
+    for part, first in (("dev", 10001), ("test", 10101)):
+        names = [f"id{first + speaker}/s{session}/00001.wav" for speaker in range(3) for session in range(2)]
+        for i, name in enumerate(names):
+            noise(root / part / "wav" / name, 2.4 + 0.05 * i, seed=first + i)
+        pairs = [(one, other) for one in names[::2] for other in names[1::2]]
+        lines = [f"{int(one[:7] == other[:7])} {one} {other}\n" for one, other in pairs]
+        (root / f"{part}_trials.txt").write_text("".join(lines))
+    return root
+
+
+def words(root: Path, speakers: int = 6, spoken: tuple[str, ...] = ("cat", "mat", "hat"), takes: int = 2) -> Path:
+    """Folders `speaker/word-take.flac`, a tone for each word and speaker; all trials of two words."""
+    files = []
+    for s in range(speakers):
+        for w, word in enumerate(spoken):
+            for take in range(takes):
+                name = f"s{s + 1}/{word}-{take:02d}.flac"
+                (root / f"s{s + 1}").mkdir(parents=True, exist_ok=True)
+                time = np.arange(int(16000 * (0.3 + 0.01 * take))) / 16000
+                hiss = np.random.default_rng([s, w, take]).normal(0, 0.02, len(time))
+                tones = np.sin(2 * np.pi * (300 + 400 * w) * time) + np.sin(2 * np.pi * (2000 + 500 * s) * time)
+                soundfile.write(root / name, 0.2 * tones + hiss, 16000)
+                files.append(name)
+    pairs = [(one, other) for one in files for other in files if one < other and word_of(one) != word_of(other)]
+    lines = [f"{int(one.split('/')[0] == other.split('/')[0])} {one} {other}\n" for one, other in pairs]
+    (root / "trials.txt").write_text("".join(lines))
+    return root
+
+
+def word_of(name: str) -> str:
+    return Path(name).stem.rpartition("-")[0]
+
+
+def joint_block(root: Path) -> dict:
+    """The `downstream_expert` of a joint run on `words`: two speakers in each split."""
+    speakers = {"train": ["s1", "s2"], "dev": ["s3", "s4"], "test": ["s5", "s6"]}
+    shared = {"corpus": "words", "root": str(root), "speakers": speakers, "batch_size": 4, "crop_seconds": 0.2}
+    sv = {**shared, "trials": str(root / "trials.txt"), "drawn_trials": 20, "embedding_dim": 8}
+    return {"tasks": ["ks", "sv"], "num_workers": 0, "ks": {**shared, "classes": ["cat", "mat", "hat"]}, "sv": sv}
