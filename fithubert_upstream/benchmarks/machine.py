@@ -1,4 +1,4 @@
-"""Clocks."""
+"""How time is measured: a timer for a device, a clock for the parts of a step."""
 
 import time
 from collections.abc import Callable

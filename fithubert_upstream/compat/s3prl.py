@@ -168,11 +168,3 @@ def import_hub() -> types.ModuleType:
         return importlib.import_module("s3prl.hub")
     finally:
         logger.setLevel(level)
-
-
-# --------------------------------------------------------------------------------------------
-# for the length of one run
-
-
-# --------------------------------------------------------------------------------------------
-# modules under other names

@@ -79,10 +79,9 @@ class Targets:
         ends, targets, chosen = self._part(index // UTTERANCES)
         place = index % UTTERANCES
         first = ends[place - 1] if place else 0
-        if self.pooled and ends[place] > first:
-            return targets[first : first + 1]  # (1, N, D)
-        frames = max(1, (samples - FIRST_FRAME) // FRAME_RATE + 1)
-        begin = first + start // FRAME_RATE
+        # a pooled teacher has one frame of a whole utterance, whatever stretch of it is asked for
+        frames = 1 if self.pooled else max(1, (samples - FIRST_FRAME) // FRAME_RATE + 1)
+        begin = first if self.pooled else first + start // FRAME_RATE
         if begin + frames > ends[place]:
             raise FitHubertError(
                 f"{self._path(index // UTTERANCES)}: expected targets of {self.cuts.name(index)} up to frame "

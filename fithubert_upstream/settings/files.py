@@ -1,4 +1,4 @@
-"""What a student, its teacher and its loss are made of: frozen dataclasses, read from YAML."""
+"""Config files: found, read, filled in from the environment, and made into frozen dataclasses."""
 
 import dataclasses
 import difflib

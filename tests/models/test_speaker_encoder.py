@@ -97,6 +97,17 @@ def test_targets_are_of_the_whole_utterance(task, speaker, tmp_path, monkeypatch
         assert task(waveforms, targets=[frames, voices])[0].isfinite()
 
 
+def test_two_heads_learn_from_what_was_kept_for_one(task, speaker, tmp_path):
+    make_corpus(tmp_path / "corpus", utterances=3)
+    config = DataConfig((str(tmp_path / "corpus"),), batch_size=3, min_seconds=0.0, crop_seconds=0.5)
+    task.keep_targets(build_dataloader(config, 1), tmp_path / "targets")
+    both = DistillationTask(task.student, Lesson(task.teacher), Lesson(speaker, heads=(1, 2)))
+    loader = build_dataloader(config, 1)
+    both.keep_targets(loader, tmp_path / "targets")
+    (batch,) = loader
+    assert batch.targets[1].shape == (3, 1, 2, 256) and both(batch.waveforms, targets=batch.targets)[0].isfinite()
+
+
 def test_bad_places_for_it(task, speaker, path, tmp_path):
     frames, student = task.teacher, task.student
     with pytest.raises(FitHubertError, match="expected first a teacher of frames, found one of whole utterances"):
