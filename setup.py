@@ -64,7 +64,7 @@ setup(
     packages=[*find_packages(include=["fithubert_upstream*"]), "fithubert_upstream.downstream_configs"],
     package_dir={"fithubert_upstream.downstream_configs": "downstream_configs"},
     package_data={
-        "fithubert_upstream": ["configs/*", "assets/*", "superb/*.yaml", "joint/*.yaml"],
+        "fithubert_upstream": ["py.typed", "configs/*", "assets/*", "superb/*.yaml", "joint/*.yaml"],
         "fithubert_upstream.downstream_configs": ["*.yaml", "mini/*.yaml"],
     },
     install_requires=[*BASE, s3prl()],

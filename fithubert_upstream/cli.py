@@ -1,12 +1,13 @@
-"""`fithubert ...`: one job a sub-command; the work is done elsewhere."""
+"""`fithubert ...`: a table of commands; the work is done elsewhere."""
 
-import argparse
 import difflib
 import errno
+import importlib
 import logging
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from .errors import FitHubertError
 from .files import NO_ROOM
@@ -15,172 +16,101 @@ from .runs.streams import abandon_stdout, robust_streams
 from .runs.versions import VERSION
 
 
-def convert(argv: list[str]) -> None:
-    """Convert an official or pretrain checkpoint to one safetensors file."""
-    parser = argparse.ArgumentParser(
-        prog="fithubert convert",
-        description="Write an official FitHuBERT .ckpt with its .yaml, or a states-*.ckpt of `fithubert pretrain`, as "
-        "one .safetensors file that needs neither fairseq nor a config beside it.",
-        epilog="example: fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors",
-    )
-    parser.add_argument("ckpt", help="official .ckpt or states-*.ckpt")
-    parser.add_argument("model_config", nargs="?", help="the official .yaml")
-    parser.add_argument("-o", "--output", required=True, help="the .safetensors to write")
-    parser.add_argument("--last-head", action="store_true", help="keep the last prediction head only")
-    parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
-    args = parser.parse_args(argv)
+class Job(NamedTuple):
+    """A command: the module whose `main` it is, what it does, and an example."""
 
-    from .checkpoints.load import load_fithubert
-    from .checkpoints.student import save_fithubert
-    from .runs.outputs import check_output_file
-
-    check_output_file(args.output, args.ckpt)
-    model = load_fithubert(args.ckpt, args.model_config)
-    if args.last_head:
-        model = model.keep_heads(model.config.head_layers[-1:])
-    if args.half:
-        model.half()
-    save_fithubert(model, args.output)
-    count = sum(p.numel() for p in model.parameters())
-    heads = ", ".join(map(str, model.config.head_layers)) or "none"
-    print(f"{args.output}: {count:,} parameters, heads on layers {heads}")
+    module: str
+    help: str
+    example: str
 
 
-def pretrain(argv: list[str]) -> None:
-    """Distil a student with s3prl's pretrain runner (the flags of run_pretrain.py)."""
-    from .pretrain.run import main
-
-    print(f"student: {main(argv)}")
-
-
-def distill(argv: list[str]) -> None:
-    """Distil a student on one device or, with torchrun or srun, on many. Run again to resume."""
-    from .distillation.train import main
-
-    main(argv)
-
-
-def downstream(argv: list[str]) -> None:
-    """Train or evaluate a SUPERB task with s3prl (the flags of run_downstream.py)."""
-    from .downstream.run import main
-
-    main(argv)
-
-
-def superb(argv: list[str]) -> None:
-    """Run PR, ASR, KS and SV on a list of upstreams; one table beside the published results."""
-    from .superb.run import main
-
-    main(argv)
-
-
-def joint_report(argv: list[str]) -> None:
-    """Train keyword spotting and speaker verification, separately and jointly, and compare with the paper."""
-    from .joint.report import main
-
-    main(argv)
-
-
-def export(argv: list[str]) -> None:
-    """Write a student as an ONNX file, in fp32 or int8, that runs without torch."""
-    from .export.onnx import main
-
-    main(argv)
-
-
-def export_joint(argv: list[str]) -> None:
-    """Write a joint keyword and speaker run as one file for programs."""
-    from .joint.export import main
-
-    main(argv)
-
-
-def listen(argv: list[str]) -> None:
-    """Recognise the keyword in a recording and verify its speaker."""
-    from .joint.listen import main
-
-    main(argv)
-
-
-def demo(argv: list[str]) -> None:
-    """Synthesise speech, distil a small student, compare it with FBANK and the embedded pair on four tasks."""
-    from .demo import main
-
-    main(argv)
-
-
-def synth(argv: list[str]) -> None:
-    """Write synthetic speech in the layouts of LibriSpeech, Speech Commands and VoxCeleb1."""
-    from .corpora.synthetic.run import main
-
-    main(argv)
-
-
-def check(argv: list[str]) -> None:
-    """Verify a corpus: counts, unreadable files, missing transcripts, trials of missing files."""
-    from .corpora.check import main
-
-    main(argv)
-
-
-def prepare(argv: list[str]) -> None:
-    """Write the length tables and char.dict that speech recognition needs."""
-    from .downstream.asr import main
-
-    main(argv)
-
-
-def link(argv: list[str]) -> None:
-    """Register FitHuBERT in a clone of s3prl (--remove undoes it)."""
-    from .link import main
-
-    main(argv)
-
-
-def benchmark(argv: list[str]) -> None:
-    """Measure speed: training against a plain loop, inference against HuBERT Base."""
-    from .benchmarks.main import main
-
-    main(argv)
-
-
-# name -> (job, an example of its use)
-JOBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
-    "demo": (demo, "fithubert demo"),
-    "pretrain": (
-        pretrain,
+JOBS = {
+    "demo": Job(
+        "demo",
+        "Synthesise speech, distil a small student, compare it with FBANK and the embedded pair on four tasks.",
+        "fithubert demo",
+    ),
+    "pretrain": Job(
+        "pretrain.run",
+        "Distil a student with s3prl's pretrain runner (the flags of run_pretrain.py).",
         "fithubert pretrain -u fithubert -g fithubert.yaml -c fithubert_runner.yaml -n my_student",
     ),
-    "distill": (distill, "fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student"),
-    "downstream": (
-        downstream,
+    "distill": Job(
+        "distillation.train",
+        "Distil a student on one device or, with torchrun or srun, on many. Run again to resume.",
+        "fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student",
+    ),
+    "downstream": Job(
+        "downstream.run",
+        "Train or evaluate a SUPERB task with s3prl (the flags of run_downstream.py).",
         "fithubert downstream -m train -u fithubert -k student.safetensors -d ctc -c mini/pr.yaml -n pr",
     ),
-    "superb": (
-        superb,
+    "superb": Job(
+        "superb.run",
+        "Run PR, ASR, KS and SV on a list of upstreams; one table beside the published results.",
         "fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state -o result/superb",
     ),
-    "joint-report": (joint_report, "fithubert joint-report -u hubert_mini -u fithubert_mini"),
-    "export": (export, "fithubert export student.safetensors -o student.onnx --int8"),
-    "export-joint": (export_joint, "fithubert export-joint result/downstream/joint -o joint.safetensors"),
-    "listen": (listen, "fithubert listen yes.wav --enroll my_voice.wav"),
-    "convert": (convert, "fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors"),
-    "synth": (synth, "fithubert synth corpora --minutes 20"),
-    "check": (check, "fithubert check librispeech /data/LibriSpeech"),
-    "prepare": (prepare, "fithubert prepare librispeech /data/LibriSpeech"),
-    "benchmark": (benchmark, "fithubert benchmark inference --short"),
-    "link": (link, "fithubert link ~/s3prl"),
+    "joint-report": Job(
+        "joint.report",
+        "Train keyword spotting and speaker verification, separately and jointly, and compare with the paper.",
+        "fithubert joint-report -u hubert_mini -u fithubert_mini",
+    ),
+    "export": Job(
+        "export.onnx",
+        "Write a student as an ONNX file, in fp32 or int8, that runs without torch.",
+        "fithubert export student.safetensors -o student.onnx --int8",
+    ),
+    "export-joint": Job(
+        "joint.export",
+        "Write a joint keyword and speaker run as one file for programs.",
+        "fithubert export-joint result/downstream/joint -o joint.safetensors",
+    ),
+    "listen": Job(
+        "joint.listen",
+        "Recognise the keyword in a recording and verify its speaker.",
+        "fithubert listen yes.wav --enroll my_voice.wav",
+    ),
+    "convert": Job(
+        "checkpoints.convert",
+        "Convert an official or pretrain checkpoint to one safetensors file.",
+        "fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors",
+    ),
+    "synth": Job(
+        "corpora.synthetic.run",
+        "Write synthetic speech in the layouts of LibriSpeech, Speech Commands and VoxCeleb1.",
+        "fithubert synth corpora --minutes 20",
+    ),
+    "check": Job(
+        "corpora.check",
+        "Verify a corpus: counts, unreadable files, missing transcripts, trials of missing files.",
+        "fithubert check librispeech /data/LibriSpeech",
+    ),
+    "prepare": Job(
+        "downstream.asr",
+        "Write the length tables and char.dict that speech recognition needs.",
+        "fithubert prepare librispeech /data/LibriSpeech",
+    ),
+    "benchmark": Job(
+        "benchmarks.main",
+        "Measure speed: training against a plain loop, inference against HuBERT Base.",
+        "fithubert benchmark inference --short",
+    ),
+    "link": Job("link", "Register FitHuBERT in a clone of s3prl (--remove undoes it).", "fithubert link ~/s3prl"),
 }
-
 
 # Jobs that several processes may share, or that see to it themselves.
 SHARED = ("distill", "downstream")
 
 
+def load(name: str) -> Callable[[list[str]], Any]:
+    """The function of a command."""
+    return importlib.import_module(f".{JOBS[name].module}", __package__).main
+
+
 def usage() -> str:
-    lines = ["usage: fithubert JOB [flags]     (fithubert JOB --help lists a job's flags)", ""]
-    for name, (job, example) in JOBS.items():
-        lines += [f"  {name:<12} {job.__doc__}", f"  {'':<12}   {example}"]
+    lines = ["usage: fithubert COMMAND [options]     (fithubert COMMAND --help for details)", ""]
+    for name, job in JOBS.items():
+        lines += [f"  {name:<12} {job.help}", f"  {'':<12}   {job.example}"]
     return "\n".join(lines)
 
 
@@ -221,13 +151,13 @@ def _run(argv: list[str]) -> int:
         return 0
     if argv[0] not in JOBS:
         near = difflib.get_close_matches(argv[0], JOBS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(JOBS)}"
-        print(f"fithubert: expected a job, found {argv[0]!r}; {hint}", file=sys.stderr)
+        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(JOBS)}"
+        print(f"fithubert: unknown command {argv[0]!r}; {hint}", file=sys.stderr)
         return 2
     try:
         if argv[0] not in SHARED:
             check_alone(argv[0], argv[1:])
-        JOBS[argv[0]][0](argv[1:])
+        load(argv[0])(argv[1:])
     except FitHubertError as error:
         traceback.clear_frames(error.__traceback__)  # progress bars close now, and not after the message
         # Out of a data loader's worker it comes with that worker's traceback; the last line is ours.

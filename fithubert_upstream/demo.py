@@ -9,7 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -37,7 +37,7 @@ SYNTHETIC_MINUTES = {
     "speech_commands": {"train": 10.0, "test": 2.0},
     "voxceleb1": {"dev": 10.0, "test": 6.0},
 }
-TASK_STEPS = {"pr": 250, "asr": 200, "ks": 150, "sv": 80}
+TASK_STEPS = {"pr": 250, "asr": 300, "ks": 150, "sv": 100}
 
 
 @dataclass(frozen=True)
@@ -119,23 +119,31 @@ def run(settings: Settings, output: Path) -> list[Row]:
 
     upstreams = [
         superb.Upstream("FBANK", "fbank"),
-        superb.Upstream("student", "fithubert", student, "last_hidden_state"),  # as the authors evaluated
-        superb.Upstream("fithubert_mini", "fithubert_mini", None, "last_hidden_state"),
+        superb.Upstream("student", "fithubert", student),
+        superb.Upstream("fithubert_mini", "fithubert_mini"),
         superb.Upstream("hubert_mini", "hubert_mini"),
     ]
-    rows = superb.run(
-        upstreams,
-        list(TASKS),
-        superb.Settings(
-            **{name: str(folder) for name, folder in corpora.items()},
-            overrides=tuple((key, "runner.total_steps", n) for key, n in zip(TASKS, settings.task_steps, strict=True)),
-            splits=(settings.train, settings.dev, settings.test),
-            skip_oov=True,
-            seed=settings.seed,
-            feature_cache=str(output / "features"),
-        ),
-        output / "superb",
-    )
+    steps = dict(zip(TASKS, settings.task_steps, strict=True))
+
+    def evaluate(tasks: list[str], feature: str | None, folder: str) -> list[Row]:
+        return superb.run(
+            [upstream if upstream.name == "fbank" else replace(upstream, feature=feature) for upstream in upstreams],
+            tasks,
+            superb.Settings(
+                **{name: str(corpora[name]) for name in corpora},
+                overrides=tuple((key, "runner.total_steps", steps[key]) for key in tasks),
+                splits=(settings.train, settings.dev, settings.test),
+                skip_oov=True,
+                seed=settings.seed,
+                feature_cache=str(output / "features"),
+            ),
+            output / folder,
+        )
+
+    # What is said stands in the last hidden state, as the authors evaluated; who says it stands further down.
+    rows = evaluate(["pr", "asr", "ks"], "last_hidden_state", "superb")
+    voices = evaluate(["sv"], None, "superb_sv")
+    rows = [replace(row, sv=voice.sv) for row, voice in zip(rows, voices, strict=True)]
     times = _forward_times({upstream.label: _build(upstream) for upstream in upstreams})
     _report(rows, times, settings, output)
     print(f"\nResults are in {output} ({(time.time() - started) / 60:.1f} min).")

@@ -37,8 +37,7 @@ UpstreamPretrainExpert = pretrain_expert()
 '''
 
 
-def main(argv: list[str]) -> None:
-    """Link a checkout, or put it back as it was; tells what changed."""
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert link",
         description="Add FitHuBERT to a git clone of s3prl: its own run_downstream.py and run_pretrain.py take "
@@ -48,7 +47,12 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("path", help="the clone, or the folder s3prl in it")
     parser.add_argument("--remove", action="store_true", help="put everything back as it was")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """Link a checkout, or put it back as it was; tells what changed."""
+    args = build_parser().parse_args(argv)
 
     checkout = find_checkout(args.path)
     try:

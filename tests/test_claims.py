@@ -29,11 +29,12 @@ def folder(tmp_path):
         save_fithubert(FitHubert(SMALL), tmp_path / f"{name}-1" / "student.safetensors")
     for seed in (1, 2):
         spread = 3 * (seed - 1)  # which only "wide and shallow" does not share
-        rows = [Row(n, 1, pr=per + (0 if n == "wide_shallow" else spread)) for n, per in PER.items()]
-        rows += [Row(n, 1, pr=per, ks=ks) for n, (per, ks) in OTHERS.items()]
-        (tmp_path / f"superb-{seed}").mkdir()
-        text = json.dumps({"rows": [asdict(row) for row in rows]})
-        (tmp_path / f"superb-{seed}" / "results.json").write_text(text)
+        students = [Row(n, 1, pr=per + (0 if n == "wide_shallow" else spread)) for n, per in PER.items()]
+        pair = [Row(n, 1, pr=per, ks=ks) for n, (per, ks) in OTHERS.items()]
+        for kind, rows in {"students": students, "pair": pair}.items():
+            (tmp_path / f"{kind}-{seed}").mkdir()
+            text = json.dumps({"rows": [asdict(row) for row in rows]})
+            (tmp_path / f"{kind}-{seed}" / "results.json").write_text(text)
     (tmp_path / "joint").mkdir()
     with (tmp_path / "joint" / "runs.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Run)])

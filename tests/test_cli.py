@@ -1,5 +1,8 @@
+import importlib
+
 import pytest
 
+from fithubert_upstream import cli
 from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.cli import JOBS, main
 
@@ -9,8 +12,8 @@ from .checkpoints.test_student import write_official
 def test_help_shows_every_job_with_an_example(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for name, (job, example) in JOBS.items():
-        assert job.__doc__ in text and example in text and example.startswith(f"fithubert {name}")
+    for name, job in JOBS.items():
+        assert job.help in text and job.example in text and job.example.startswith(f"fithubert {name}")
 
 
 @pytest.mark.parametrize("argv", [[], ["xyzzy"]])
@@ -32,7 +35,7 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
     def interrupted(argv):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(JOBS, "demo", (interrupted, ""))
+    monkeypatch.setattr(cli, "load", lambda name: interrupted)
     assert main(["demo"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -55,3 +58,17 @@ def test_convert_of_nothing_writes_nothing(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("fithubert convert: ") and "no.ckpt" in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
+def test_examples_parse(job):
+    _, name, *argv = job.example.split()
+    module = importlib.import_module(f"fithubert_upstream.{job.module}")
+    if name == "downstream":
+        assert module.main
+    elif name == "distill":
+        module.build_parser().parse_intermixed_args(argv)
+    elif name == "benchmark":
+        module.build_parser(argv[0]).parse_args(argv)
+    else:
+        module.build_parser().parse_args(argv)

@@ -1,7 +1,9 @@
 """examples/mini, from nothing to a student, at a tiny size."""
 
+import itertools
 import os
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -109,3 +111,32 @@ def test_scripts_name_what_is_there():
     for script in ("run.sh", "joint.sh"):
         for name in re.findall(r"\$here/([\w.]+)", (MINI / script).read_text()):
             assert (MINI / name).is_file(), name
+
+
+def test_alignment_is_the_best_of_all_paths():
+    align = runpy.run_path(str(MINI / "mine_words.py"))["align"]
+    draw = np.random.default_rng(0)
+    for _ in range(100):
+        frames, symbols = int(draw.integers(2, 7)), 4
+        phones = draw.integers(1, symbols, draw.integers(1, 4)).tolist()
+        scores = np.log(draw.dirichlet(np.ones(symbols), frames))
+        paths = itertools.product(range(symbols), repeat=frames)
+        fitting = [path for path in paths if [key for key, _ in itertools.groupby(path) if key] == phones]
+        found = align(scores, phones)
+        if not fitting:
+            assert found is None
+            continue
+        best = max(sum(scores[i, key] for i, key in enumerate(path)) for path in fitting)
+        mine = sum(scores[i, phones[key] if key >= 0 else 0] for i, key in enumerate(found))
+        assert mine == pytest.approx(best)
+
+
+def test_words_are_cut_where_they_are_said():
+    mine = runpy.run_path(str(MINI / "mine_words.py"))
+    word = mine["Word"]("yes", start=48, stop=74, score=0.0)  # 0.96 to 1.48 s
+    waveform = np.zeros(48000, np.float32)
+    waveform[16000:22400] = 1.0
+    clip = mine["cut"](waveform, word)
+    assert len(clip) == 16000 and clip.sum() == pytest.approx(6400, rel=0.05)
+    heard = np.flatnonzero(clip > 0.5)
+    assert abs((heard[0] + heard[-1]) / 2 - 8000) < 0.03 * 16000

@@ -1,6 +1,9 @@
-"""What the README tells a reader to type does what it says."""
+"""What README and docs tell a reader to type does what it says."""
 
+import importlib
+import inspect
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -8,10 +11,9 @@ import sys
 import pytest
 import torch
 
-from fithubert_upstream.benchmarks import main as benchmark
+import fithubert_upstream
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.cli import JOBS
-from fithubert_upstream.demo import build_parser as demo_parser
 from fithubert_upstream.distillation import recipe as train_config
 from fithubert_upstream.distillation import train
 from fithubert_upstream.downstream import flags
@@ -19,9 +21,7 @@ from fithubert_upstream.joint import report as joint_report
 from fithubert_upstream.joint.model import JointModel, JointModelConfig, save_joint
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
-from fithubert_upstream.pretrain import run as run_pretrain
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
-from fithubert_upstream.superb.run import build_parser as superb_parser
 from fithubert_upstream.superb.run import parse_upstream
 from fithubert_upstream.upstream.hubconf import ENTRIES
 
@@ -29,13 +29,37 @@ from .conftest import REPO
 from .helpers.tiny import STUDENT
 
 README = (REPO / "README.md").read_text()
-DISTILLATION = (REPO / "docs" / "distillation.md").read_text()
-JOINT = (REPO / "docs" / "joint.md").read_text()
-INFERENCE = (REPO / "docs" / "inference.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README + DISTILLATION + JOINT + INFERENCE, flags=re.M | re.S)
+PAGES = {page.stem: page.read_text() for page in sorted((REPO / "docs").glob("*.md"))}
+EVERYTHING = README + "".join(PAGES.values())
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.M | re.S)
 COMMANDS = [
-    shlex.split(line, comments=True) for kind, block in BLOCKS if not kind for line in block.splitlines() if line
+    shlex.split(line, comments=True)
+    for kind, block in _BLOCK.findall(EVERYTHING)
+    if not kind
+    for line in block.splitlines()
+    if line and not line.startswith("export ")
+] + [
+    shlex.split(line)
+    for row in re.findall(r"^\| .*", README, flags=re.M)
+    for line in re.findall(r"`(fithubert .+?)`", row)
 ]
+
+
+def python_block(text):
+    (code,) = [block for kind, block in _BLOCK.findall(text) if kind == "python"]
+    return code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},")
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 130
+
+
+@pytest.mark.parametrize("page", ["README", *PAGES])
+def test_links_lead_somewhere(page):
+    folder = REPO if page == "README" else REPO / "docs"
+    text = README if page == "README" else PAGES[page]
+    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", text)
+    assert [link for link in links if not (folder / link).exists()] == []
 
 
 def test_make_targets_are_there():
@@ -46,9 +70,9 @@ def test_make_targets_are_there():
 
 
 @pytest.mark.slow
-def test_python_block_runs_as_written(tmp_path):
-    code, _, _ = [block for kind, block in BLOCKS if kind == "python"]
-    code = code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},")
+@pytest.mark.parametrize("text", [README, PAGES["models"]], ids=["README", "models"])
+def test_python_block_runs_as_written(text, tmp_path):
+    code = python_block(text)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     said = re.search(r"# (\(.*?\))", code)[1]
     assert f"torch.Size([{said.strip('()')}])" in done.stdout
@@ -59,18 +83,16 @@ def test_python_block_of_the_joint_model(tmp_path, monkeypatch, capsys):
     config = JointModelConfig(student.config, classes=("yes", "no"), embedding_dim=8)
     save_joint(JointModel(config), tmp_path / "joint.safetensors")
     monkeypatch.chdir(tmp_path)
-    _, code, _ = [block for kind, block in BLOCKS if kind == "python"]
     names = {"waveform": torch.randn(16000)}
-    exec(code, names)
+    exec(python_block(PAGES["joint"]), names)
     assert set(names["answer"]) == {"keyword", "confidence", "embedding"}
 
 
 def test_python_block_of_inference(tmp_path, monkeypatch):
     save_fithubert(FitHubert(FitHubertConfig.from_dict(STUDENT)), tmp_path / "student.safetensors")
     monkeypatch.chdir(tmp_path)
-    _, _, code = [block for kind, block in BLOCKS if kind == "python"]
     names = {"torch": torch}
-    exec(code.replace('torch.hub.load(".",', f"torch.hub.load({str(REPO)!r},"), names)
+    exec(python_block(PAGES["inference"]), names)
     assert names["upstream"].precision == "bf16"
 
 
@@ -79,29 +101,27 @@ def corpora(monkeypatch):
     monkeypatch.setenv("LIBRISPEECH", "/data/LibriSpeech")
 
 
+def parser_of(job, argv):
+    build = importlib.import_module(f"fithubert_upstream.{JOBS[job].module}").build_parser
+    return build(argv[0]) if job == "benchmark" else build()
+
+
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "fithubert"], ids=" ".join)
 def test_command_lines_parse_and_name_packaged_files(words, corpora):
     _, job, *argv = words
-    assert job in JOBS
-    if job == "pretrain":
-        args = run_pretrain.build_parser().parse_args(argv)
-        assert find_config(args.upstream_config).is_file() and find_config(args.config).is_file()
-    elif job == "distill":
-        read_distill(argv)
-    elif job == "benchmark":
-        benchmark.build_parser(argv[0]).parse_args(argv)
-    elif job == "downstream":
+    if job == "distill":
+        return read_distill(argv)
+    if job == "downstream":
         given = flags.read_flags(argv)
         assert hasattr(given, "past_exp") or find_config(given.config, DOWNSTREAM_CONFIGS).is_file()
-    elif job == "demo":
-        demo_parser().parse_args(argv)
-    elif job == "superb":
-        assert all(map(parse_upstream, superb_parser().parse_args(argv).upstream))
-    elif job == "joint-report":
-        args = joint_report.build_parser().parse_args(argv)
-        assert all(map(parse_upstream, args.upstream)) and all(map(joint_report.parse_override, args.override))
-    else:
-        assert job in ("convert", "export", "export-joint", "listen")  # run in tests of their own
+        return
+    args = parser_of(job, argv).parse_args(argv)
+    if job == "pretrain":
+        assert find_config(args.upstream_config).is_file() and find_config(args.config).is_file()
+    if job in ("superb", "joint-report"):
+        assert all(map(parse_upstream, args.upstream))
+    if job == "joint-report":
+        assert all(map(joint_report.parse_override, args.override))
 
 
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "torchrun"], ids=" ".join)
@@ -117,17 +137,17 @@ def read_distill(argv):
 
 
 def test_jobs_in_the_text_are_there():
-    named = set(re.findall(r"`fithubert (\w+)[ `]", README))
+    named = set(re.findall(r"`fithubert ([a-z][\w-]*)[ `]", EVERYTHING))
     assert {"superb", "synth", "check", "prepare", "link"} <= named <= set(JOBS)
 
 
 def test_configs_in_the_text_are_there():
-    for name in re.findall(r"`((?:mini/)?(?:pr|asr|ks|sv)\.yaml)`", README):
+    for name in re.findall(r"`((?:mini/)?(?:pr|asr|ks|sv)\.yaml)`", EVERYTHING):
         assert find_config(name, DOWNSTREAM_CONFIGS).is_file()
 
 
 def test_entries_and_pictures_are_there():
-    for name in re.findall(r"`(fit\w+_\d+h|\w*hubert_mini)`", README):
+    for name in re.findall(r"`(fit\w+_\d+h|\w*hubert_mini)`", EVERYTHING):
         assert name in ENTRIES
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (REPO / picture).is_file(), picture
@@ -135,4 +155,14 @@ def test_entries_and_pictures_are_there():
 
 def test_parameter_counts_are_the_models():
     counts = {f"{sum(p.numel() for p in m.parameters()):,}" for m in (FitHubert(), FitHubert().keep_heads((12,)))}
-    assert all(count in README for count in counts)
+    assert all(count in PAGES["models"] for count in counts)
+
+
+def test_api_page_is_of_the_docstrings():
+    make_api = runpy.run_path(str(REPO / "docs" / "make_api.py"))
+    assert make_api["render"]() == PAGES["api"], "run: python docs/make_api.py"
+
+
+def test_every_public_name_has_a_docstring_of_what_it_raises_or_returns():
+    for name in fithubert_upstream.__all__:
+        assert inspect.getdoc(getattr(fithubert_upstream, name)), name

@@ -35,7 +35,7 @@ ROUNDS = 15
 def results(folder: Path) -> dict[str, dict[str, list[float]]]:
     """Upstream -> task -> the results in percent, one for each seed."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(folder.glob("superb-*/results.json")):
+    for path in sorted([*folder.glob("pair-*/results.json"), *folder.glob("students-*/results.json")]):
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             for task in ("pr", "ks"):
                 if row[task] is not None:

@@ -10,6 +10,7 @@ here=$(dirname "$0")
 out=$1
 export LIBRISPEECH=$2 SPEECH_COMMANDS=$3 VOXCELEB1=$4 DSPSPEECH=$5
 seeds=${SEEDS:-1 2 3}
+splits="--splits mini-train mini-dev mini-test --skip-oov"
 
 declare -A changes=(
     [thin_deep]=""
@@ -19,7 +20,11 @@ declare -A changes=(
 )
 students="thin_deep wide_shallow last_layer no_reduction"
 for seed in $seeds; do
-    upstreams=(-u fbank)
+    # the embedded pair: phones and keywords in the last hidden state, voices in the weighted sum of all
+    fithubert superb -u fbank -u fithubert_mini@last_hidden_state -u hubert_mini@last_hidden_state --tasks pr ks $splits \
+        --seed "$seed" --feature-cache "$out/features" -o "$out/pair-$seed"
+    fithubert superb -u fbank -u fithubert_mini -u hubert_mini --tasks sv --seed "$seed" -o "$out/voices-$seed"
+    upstreams=()
     for name in $students; do
         words=()
         for change in ${changes[$name]}; do words+=("model.$change"); done
@@ -28,8 +33,9 @@ for seed in $seeds; do
             trainer.valid_every="${STEPS:-1000}" ${words[@]+"${words[@]}"}
         upstreams+=(-u "$name=fithubert:$out/$name-$seed/student.safetensors@last_hidden_state")
     done
-    fithubert superb "${upstreams[@]}" -u hubert_mini -u fithubert_mini@last_hidden_state \
-        --tasks pr ks --splits mini-train mini-dev mini-test --skip-oov --seed "$seed" -o "$out/superb-$seed"
+    fithubert superb "${upstreams[@]}" --tasks pr $splits --seed "$seed" \
+        --feature-cache "$out/features" -o "$out/students-$seed"
 done
-fithubert joint-report -u fithubert_mini --seeds $seeds --override frozen:optimizer.lr=1e-3 -o "$out/joint"
+fithubert joint-report -u fithubert_mini --seeds $seeds --override frozen:optimizer.lr=1e-3 \
+    --feature-cache "$out/features" -o "$out/joint"
 python "$here/report.py" "$out"

@@ -172,7 +172,7 @@ class MaskedPrediction(nn.Module):
     def forward(self, waveforms: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy of the masked frames and of the others, and the share of masked ones found."""
         self.mask = mask
-        logits = self.classifier(self.model.encode(waveforms)[0][-1])  # (B, L, clusters)
+        logits = self.classifier(self.model.encode(waveforms).layers[-1])  # (B, L, clusters)
         losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")  # (B, L)
         return losses[mask].mean(), losses[~mask].mean(), (logits.argmax(-1) == targets)[mask].float().mean()
 

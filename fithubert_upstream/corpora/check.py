@@ -16,14 +16,7 @@ from .voxceleb1 import check_voxceleb1
 OFFICIAL_COUNTS = {"train-clean-100 utterances": 28_539, "test trials": 37_720}
 
 
-def main(argv: list[str]) -> None:
-    """`fithubert check CORPUS DIR`: print what is there and every problem.
-
-    Raises
-    ------
-    FitHubertError
-        There are problems.
-    """
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert check",
         description="Check that a corpus is complete and that all its audio can be decoded.",
@@ -39,7 +32,18 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--test", metavar="DIR", help="speech_commands: where the test set is; the first DIR then is the training set"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """`fithubert check CORPUS DIR`: print what is there and every problem.
+
+    Raises
+    ------
+    FitHubertError
+        There are problems.
+    """
+    args = build_parser().parse_args(argv)
     if args.test is not None and args.corpus != "speech_commands":
         raise FitHubertError(f"--test: expected it with speech_commands only, found it with {args.corpus}")
     if args.corpus == "librispeech":

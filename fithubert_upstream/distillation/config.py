@@ -9,6 +9,7 @@ from ..errors import expect
 from ..models.config import FitHubertConfig
 from ..settings.files import from_dict, read_yaml, to_dict
 from ..teachers.config import TeacherConfig
+from .losses import ERRORS
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class LossConfig:
     hint_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        expect(self.kind in ("mse", "l1_cosine"), "kind mse or l1_cosine", self.kind)
+        expect(self.kind in ERRORS, f"loss.kind one of {', '.join(ERRORS)}", self.kind)
         expect(0 <= self.hint_weight < float("inf"), "hint_weight of at least 0", self.hint_weight)
 
 

@@ -26,13 +26,13 @@ def hint_loss(
     ----------
     student, teacher : N layers each, (B, L, D), layer l against layer l.
     lengths : (B,) frames that count; None when all do.
-    kind : "mse", or "l1_cosine" for `l1_cosine` in its place.
+    kind : a name in `ERRORS`; what is written MSE above.
 
     Returns
     -------
     The loss, and the (N,) layers' errors, detached.
     """
-    losses = (mse if kind == "mse" else l1_cosine)(student, teacher, lengths)
+    losses = ERRORS[kind](student, teacher, lengths)
     return losses[-1] + hint_weight * losses[:-1].sum(), losses.detach()
 
 
@@ -101,3 +101,7 @@ def l1_cosine(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Ten
         return losses.mean((1, 2))
     valid = valid_mask(lengths, losses.size(2), losses.device)  # (B, L)
     return (losses * valid).sum((1, 2)) / lengths.sum()
+
+
+# What `loss.kind` may name: student layers, teacher layers, lengths -> (N,) errors.
+ERRORS = {"mse": mse, "l1_cosine": l1_cosine}

@@ -48,13 +48,8 @@ class Learner(nn.Module):
             return [predictions], frames
         student = self.student
         samples = torch.full((len(waveforms),), waveforms.size(1)) if lengths is None else lengths
-        hidden, reduced = student.encode(waveforms, samples)
-        frames = student.frame_lengths(samples)
-        predictions = [
-            [student.project(hidden, reduced, frames, int(layer), heads) for layer in heads]
-            for heads in (student.heads, *self.further)
-        ]
-        return predictions, frames
+        encoded, frames = student.encode(waveforms, samples), student.frame_lengths(samples)
+        return [student.project(encoded, frames, heads) for heads in (student.heads, *self.further)], frames
 
 
 class DistillationTask(nn.Module):

@@ -19,8 +19,7 @@ FOLDER = "len_for_bucket"  # the name in s3prl's configs
 COLUMNS = ["file_path", "length"]
 
 
-def main(argv: list[str]) -> None:
-    """`fithubert prepare librispeech DIR`: see `prepare_librispeech`."""
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert prepare",
         description="Write what s3prl's speech recognition (-d asr) wants beside LibriSpeech: a table of lengths for "
@@ -31,7 +30,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("folder", metavar="DIR", help="holds train-clean-100 and so on")
     parser.add_argument("-o", "--output", metavar="OUT", help=f"where to write (DIR/{FOLDER})")
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="folders below DIR (all that hold transcripts)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """`fithubert prepare librispeech DIR`: see `prepare_librispeech`."""
+    args = build_parser().parse_args(argv)
     prepare_librispeech(args.folder, args.output, args.splits)
 
 

@@ -24,8 +24,7 @@ BEST = "dev-best.ckpt"
 STUDENTS = tuple(name for name in ENTRIES if name != "whisper_local")
 
 
-def main(argv: list[str]) -> None:
-    """`fithubert export-joint RUN -o FILE`."""
+def build_parser() -> Parser:
     parser = Parser(
         prog="fithubert export-joint",
         description="Write what a run of -d joint_ks_sv learned, student and heads, as one .safetensors file, which "
@@ -36,7 +35,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("-o", "--output", required=True, help="the .safetensors to write")
     parser.add_argument("-k", "--upstream-ckpt", help="path of the upstream's checkpoint, if it has moved")
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """`fithubert export-joint RUN -o FILE`."""
+    args = build_parser().parse_args(argv)
 
     check_output_file(args.output, args.run)
     model = joint_from_states(find_states(args.run), args.upstream_ckpt)

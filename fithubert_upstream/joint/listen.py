@@ -8,8 +8,7 @@ from ..errors import FitHubertError
 from .model import load_joint
 
 
-def main(argv: list[str]) -> None:
-    """`fithubert listen FILE ... [--enroll FILE] [-m MODEL]`."""
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert listen",
         description="Tell the keyword in each recording and, with --enroll, whether its speaker is the one of another "
@@ -25,7 +24,12 @@ def main(argv: list[str]) -> None:
         "up, down, left, right, on, off, stop and go",
     )
     parser.add_argument("--enroll", metavar="FILE", help="a recording of the speaker to recognise")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """`fithubert listen FILE ... [--enroll FILE] [-m MODEL]`."""
+    args = build_parser().parse_args(argv)
 
     model = load_joint(args.model)
     tasks, threshold = model.config.tasks, model.config.threshold

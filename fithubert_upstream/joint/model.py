@@ -138,12 +138,12 @@ class JointModel(nn.Module):
         student, config = self.student, self.config
         waveform = trim_silence(waveform, config.trim_db)
         samples = len(waveform)
-        hidden, reduced = student.encode(waveform.to(student.feature_projection.weight)[None])
+        encoded = student.encode(waveform.to(student.feature_projection.weight)[None])
         frames = student.frame_lengths(torch.tensor([samples]))
         if config.feature == "hidden_states" or not config.student.head_layers:
-            layers = [student.repeat(layer, reduced, frames) for layer in hidden]  # each (1, L, D)
+            layers = student.repeat(encoded, frames)  # each (1, L, D)
         else:
-            layers = [student.project(hidden, reduced, frames, layer) for layer in config.student.head_layers]
+            layers = student.project(encoded, frames)
         if self.layer_weights is None:
             feature = layers[-1 if config.layer is None else config.layer]
         else:

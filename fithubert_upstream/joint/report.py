@@ -23,7 +23,7 @@ from ..files import write_text
 from ..runs.outputs import check_feature_cache, check_output_folder
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from ..settings.values import parse_value
-from ..superb.job import Job, Upstream, change, digest_of, identity_of, run_missing
+from ..superb.job import Job, Upstream, changed_config, digest_of, identity_of, run_missing
 from ..superb.run import check_labels, count_parameters, parse_upstream
 from .tables import Run, markdown, plot, write_csv
 
@@ -192,20 +192,18 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
             runs = ", ".join([*plan.tasks, *plan.modes])
             raise FitHubertError(f"--override {which}:{key}: expected one of the runs that are made, {runs}")
     configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
-    corpus_now = {key: partial(corpus_state, _DOWNSTREAM, config) for key, (config, _) in configs.items()}
+    corpus_now = {key: partial(corpus_state, _DOWNSTREAM, config) for key, config in configs.items()}
     corpora = {key: state() for key, state in corpus_now.items()}
     digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
     jobs = {}
     for seed, upstream, mode, kind in itertools.product(plan.seeds, upstreams, plan.modes, plan.tasks):
-        config, changes = configs[kind, mode]
-        frozen = mode == "frozen"
+        config, frozen = configs[kind, mode], mode == "frozen"
         jobs[upstream.label, mode, kind, seed] = JointJob(
             upstream,
             _TASKS[kind],
             identity_of(upstream, digests[upstream.label], config, seed=seed, mode=mode, **corpora[kind, mode]),
             output / upstream.label / mode / kind / f"seed-{seed}",
-            plan.config,
-            changes,
+            config,
             () if frozen else ("-f",),
             plan.feature_cache if frozen else None,
             corpus_now[kind, mode],
@@ -213,7 +211,7 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
     for job in jobs.values():
         job.check()
     if not all(job.result_file.is_file() for job in jobs.values()):
-        check_corpora(config for config, _ in configs.values())
+        check_corpora(configs.values())
     parameters = {upstream.label: count_parameters(upstream) for upstream in upstreams}
 
     titles = {f"{kind.upper()} on {label}, {mode}, seed {seed}": job for (label, mode, kind, seed), job in jobs.items()}
@@ -227,8 +225,8 @@ def check_corpora(configs: Iterable[dict[str, Any]]) -> None:
         read_corpora(JointConfig.from_dict(config["downstream_expert"], "config.downstream_expert"))
 
 
-def config_of(kind: str, mode: str, plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config of a kind of run in a mode as s3prl will have it, and its changes to the plan's: dotted key -> value.
+def config_of(kind: str, mode: str, plan: Plan) -> dict[str, Any]:
+    """The finished config of a kind of run in a mode.
 
     Raises
     ------
@@ -236,8 +234,8 @@ def config_of(kind: str, mode: str, plan: Plan) -> tuple[dict[str, Any], dict[st
         The config is not there or cannot be changed so.
     """
     config = read_yaml(find_config(plan.config, DOWNSTREAM_CONFIGS))
-    changes = {key: value for only, key, value in plan.overrides if only is None}
-    change(config, changes, kind, _DOWNSTREAM)
+    of_all = {key: value for only, key, value in plan.overrides if only is None}
+    config = changed_config(config, of_all, kind, _DOWNSTREAM)
     own = {"downstream_expert.tasks": KINDS[kind]}
     if kind != "joint":
         steps = {name: config["runner"][name] for name in _HALVED if name in config["runner"]}
@@ -247,10 +245,9 @@ def config_of(kind: str, mode: str, plan: Plan) -> tuple[dict[str, Any], dict[st
                 f"half, found {steps['total_steps']}; give another with --override runner.total_steps=..."
             )
         own |= {f"runner.{name}": max(1, count // 2) for name, count in steps.items()}
-    change(config, own, kind, _DOWNSTREAM)
+    config = changed_config(config, own, kind, _DOWNSTREAM)
     last = {key: value for only, key, value in plan.overrides if only in (kind, mode)}
-    change(config, last, kind, _DOWNSTREAM)
-    return expand_variables(config), changes | own | last
+    return expand_variables(changed_config(config, last, kind, _DOWNSTREAM))
 
 
 def _report(jobs: dict[tuple, JointJob], parameters: dict[str, int], plan: Plan, output: Path) -> list[Run]:

@@ -1,8 +1,9 @@
-"""FitHuBERT, the student: (waveforms, lengths) -> (layers, lengths)."""
+"""FitHuBERT, the student: waveforms and lengths in, `Encoded` layers and lengths out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,13 @@ from .config import FitHubertConfig
 from .feature_extractor import ConvFeatureExtractor
 from .layers import Dropout, HintHead, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
 from .lengths import conv_frames, shortest_input, valid_mask
+
+
+class Encoded(NamedTuple):
+    """What the encoder gives: its transformer layers, each (B, M, D) at 40 ms, and their valid frames (B,)."""
+
+    layers: list[Tensor]
+    lengths: Tensor
 
 
 class FitHubert(nn.Module):
@@ -60,9 +68,7 @@ class FitHubert(nn.Module):
         """(B,) samples -> (B,) frames of 20 ms: the count of HuBERT's own convolutions, at least one."""
         return conv_frames(lengths.cpu(), self.config.conv_layers).clamp(min=1)
 
-    def encode(
-        self, waveforms: Tensor, lengths: Tensor | None = None, depth: int | None = None
-    ) -> tuple[list[Tensor], Tensor]:
+    def encode(self, waveforms: Tensor, lengths: Tensor | None = None, depth: int | None = None) -> Encoded:
         """Run the encoder.
 
         Parameters
@@ -99,9 +105,7 @@ class FitHubert(nn.Module):
             x = x.masked_fill(~valid_mask(frames, x.size(1), device)[:, :, None], 0.0)
         return x, frames, padded
 
-    def transform(
-        self, x: Tensor, frames: Tensor | None = None, depth: int | None = None
-    ) -> tuple[list[Tensor], Tensor]:
+    def transform(self, x: Tensor, frames: Tensor | None = None, depth: int | None = None) -> Encoded:
         """Positional convolution, time reduction and `depth` transformer layers on what `extract` gave.
 
         (B, L, D), and (B,) valid frames where some are padded -> as `encode`.
@@ -113,11 +117,11 @@ class FitHubert(nn.Module):
         else:
             reduced = frames // self.config.time_reduction
             key_mask = valid_mask(reduced, x.size(1), x.device)[:, None, None]  # (B, 1, 1, M)
-        outputs = []
+        layers = []
         for layer in islice(self.layers, depth):
             x = layer(x, key_mask)
-            outputs.append(x)
-        return outputs, reduced
+            layers.append(x)
+        return Encoded(layers, reduced)
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """What distillation compares with the teacher.
@@ -127,22 +131,26 @@ class FitHubert(nn.Module):
         """
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.size(1))
-        hidden, reduced = self.encode(waveforms, lengths)
-        frames = self.frame_lengths(lengths)
-        return [self.project(hidden, reduced, frames, layer) for layer in self.config.head_layers], frames
+        encoded, frames = self.encode(waveforms, lengths), self.frame_lengths(lengths)
+        return self.project(encoded, frames), frames
 
-    def project(
-        self, hidden: list[Tensor], reduced: Tensor, frames: Tensor, layer: int, heads: nn.ModuleDict | None = None
-    ) -> Tensor:
-        """The head of one of `head_layers` on what `encode` gave: (B, L, head_dim) at 20 ms; another's with `heads`."""
-        rate = self.config.time_reduction
-        source = hidden[layer - 1] if self.config.head_kind == "hint" else hidden[-1]
-        return fit_frames((heads or self.heads)[str(layer)](source), rate * reduced, frames)
+    def project(self, encoded: Encoded, frames: Tensor, heads: nn.ModuleDict | None = None) -> list[Tensor]:
+        """The heads on what `encode` gave, each (B, L, head_dim) at 20 ms, (B,) `frames` of them valid.
 
-    def repeat(self, hidden: Tensor, reduced: Tensor, frames: Tensor) -> Tensor:
-        """(B, M, D) at 40 ms -> (B, L, D) at 20 ms, each frame repeated."""
+        `heads` stand in for this model's own, as those for a further teacher do.
+        """
+        rate, hint = self.config.time_reduction, self.config.head_kind == "hint"
+        return [
+            fit_frames(head(encoded.layers[int(layer) - 1 if hint else -1]), rate * encoded.lengths, frames)
+            for layer, head in (self.heads if heads is None else heads).items()
+        ]
+
+    def repeat(self, encoded: Encoded, frames: Tensor) -> list[Tensor]:
+        """The layers with each 40 ms frame repeated: (B, L, D) at 20 ms, (B,) `frames` of them valid."""
         rate = self.config.time_reduction
-        return fit_frames(hidden.repeat_interleave(rate, dim=1), rate * reduced, frames)
+        return [
+            fit_frames(layer.repeat_interleave(rate, dim=1), rate * encoded.lengths, frames) for layer in encoded.layers
+        ]
 
     def keep_heads(self, layers: tuple[int, ...]) -> "FitHubert":
         """A model that shares this one's weights but has the heads of `layers` only; this one stays as it is.

@@ -4,13 +4,13 @@ from torch import Tensor
 
 from ..audio import SAMPLE_RATE
 from ..errors import FitHubertError
-from .fithubert import FitHubert
+from .fithubert import Encoded, FitHubert
 from .lengths import FRAME_RATE
 
 CONTEXT = 4 * SAMPLE_RATE // FRAME_RATE  # frames that a window sees on either side of those that it is there for
 
 
-def encode_windows(model: FitHubert, waveforms: Tensor, chunk_seconds: float) -> tuple[list[Tensor], Tensor]:
+def encode_windows(model: FitHubert, waveforms: Tensor, chunk_seconds: float) -> Encoded:
     """`FitHubert.encode` of waveforms of one length, `chunk_seconds` at a time.
 
     The convolutions, and the statistics of the norm among them, see the whole recording; the positional convolution
@@ -41,4 +41,4 @@ def encode_windows(model: FitHubert, waveforms: Tensor, chunk_seconds: float) ->
         for whole, layer in zip(layers, hidden, strict=True):
             count = min(size // rate, reduced - here)
             whole[:, here : here + count] = layer[:, inside : inside + count]
-    return layers, frames // rate
+    return Encoded(layers, frames // rate)

@@ -69,7 +69,7 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str]) -> Path:
-    """Train, and return the finished student's `student.safetensors` in the experiment folder.
+    """Train, and name and return the finished student's `student.safetensors` in the experiment folder.
 
     Raises FitHubertError for anything wrong in the flags, the configs, the corpus or the checkpoint.
     """
@@ -96,6 +96,7 @@ def main(argv: list[str]) -> Path:
     name_final_states(expdir)
     student = expdir / "student.safetensors"
     save_fithubert(runner.upstream.task.student, student)
+    print(f"student: {student}")
     return student
 
 

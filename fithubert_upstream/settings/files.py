@@ -62,8 +62,8 @@ def available_configs(folders: tuple[Path, ...] = MODEL_CONFIGS) -> list[str]:
     return sorted({path.relative_to(folder).as_posix() for folder in folders for path in folder.rglob("*.yaml")})
 
 
-def expand_variables(value, key: str = "config"):
-    """Fill in `${NAME}` from the environment, in every string of a config.
+def expand_variables(value, key: str = "config", variables: Mapping[str, str] = os.environ):
+    """Fill in `${NAME}` from the environment, or from `variables`, in every string of a config.
 
     Raises
     ------
@@ -71,21 +71,21 @@ def expand_variables(value, key: str = "config"):
         A variable is not set.
     """
     if isinstance(value, dict):
-        return {name: expand_variables(entry, f"{key}.{name}") for name, entry in value.items()}
+        return {name: expand_variables(entry, f"{key}.{name}", variables) for name, entry in value.items()}
     if isinstance(value, list):
-        return [expand_variables(entry, key) for entry in value]
+        return [expand_variables(entry, key, variables) for entry in value]
     if not isinstance(value, str):
         return value
 
     def variable(match: re.Match) -> str:
         name = match.group(1)
-        if name not in os.environ:
+        if name not in variables:
             flag = "-o " if key.startswith("config.") else ""  # s3prl's way, and `fithubert distill`'s
             raise FitHubertError(
                 f"{key}: expected the environment variable {name} (the config says {value}), found it unset; "
                 f"export {name}=..., or give {flag}{key}=..."
             )
-        return os.environ[name]
+        return variables[name]
 
     return re.sub(r"\$\{(\w+)\}", variable, value)
 

@@ -1,5 +1,6 @@
 """One task on one upstream: what its result depends on, and how it is trained, tested and remembered."""
 
+import copy
 import hashlib
 import json
 import os
@@ -20,11 +21,12 @@ from ..downstream import run as run_downstream
 from ..downstream.overrides import check_given, put
 from ..downstream.tasks import TASKS, Task
 from ..errors import FitHubertError
-from ..files import write_json
+from ..files import write_json, write_text
 from ..models.inference import INFERENCE_VARIABLES
 from ..runs.folders import check_free
 from ..runs.versions import versions
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
+from ..settings.values import dump_yaml
 
 _SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
 
@@ -98,29 +100,25 @@ def task_changes(key: str, settings: Settings, output: Path) -> dict[str, Any]:
     return changes | {name: value for task, name, value in settings.overrides if task == key}
 
 
-def config_name(key: str, settings: Settings) -> str:
-    return f"{key}.yaml" if settings.configs == "full" else f"mini/{key}.yaml"
+def task_config(
+    key: str, settings: Settings, changes: dict[str, Any], variables: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """A task's config, finished: with `changes` (dotted key -> value), and `${NAME}` filled in from `variables`."""
+    name = f"{key}.yaml" if settings.configs == "full" else f"mini/{key}.yaml"
+    config = read_yaml(find_config(name, DOWNSTREAM_CONFIGS))
+    return expand_variables(changed_config(config, changes, key, TASKS[key].downstream), variables=variables)
 
 
-def task_config(key: str, settings: Settings, changes: dict[str, Any]) -> dict[str, Any]:
-    """A task's config as s3prl will have it; when there are few steps, `changes` gets what goes with them."""
-    config = read_yaml(find_config(config_name(key, settings), DOWNSTREAM_CONFIGS))
-    change(config, changes, key, TASKS[key].downstream)
-    return expand_variables(config)
-
-
-def change(config: dict[str, Any], changes: dict[str, Any], key: str, downstream: str) -> None:
-    """Apply `changes` (dotted key -> value) to a task's config; few steps bring others, which `changes` gets too.
+def changed_config(config: dict[str, Any], changes: dict[str, Any], key: str, downstream: str) -> dict[str, Any]:
+    """A task's config with `changes` (dotted key -> value); fewer steps bring as few between evaluations and states.
 
     Raises
     ------
     FitHubertError
-        s3prl could not take a value, nothing reads a key, a section is none, or no checkpoint would be saved; `key`
-        names the run.
+        Nothing reads a key, a section is none, or no checkpoint would be saved; `key` names the run.
     """
+    config = copy.deepcopy(config)
     for name, value in changes.items():
-        if ",," in str(value):
-            raise FitHubertError(f"{name}: expected a value without ',,', which s3prl's -o cannot take: {value}")
         put(config, name.split("."), value, f"--override {key}:{name}")
     try:
         config.update(read_settings(downstream, config))
@@ -134,12 +132,13 @@ def change(config: dict[str, Any], changes: dict[str, Any], key: str, downstream
             raise FitHubertError(f"{key}: expected a whole number of steps as runner.{name}, found {steps}")
     for name in ("eval_step", "save_step"):  # fewer steps than one of these, and there would be no checkpoint
         if "runner.total_steps" in changes and f"runner.{name}" not in changes:
-            changes[f"runner.{name}"] = runner[name] = min(runner[name], runner["total_steps"])
+            runner[name] = min(runner[name], runner["total_steps"])
     if runner["save_step"] > runner["total_steps"]:
         raise FitHubertError(
             f"{key}: expected runner.save_step of at most runner.total_steps, {runner['total_steps']}, so that a "
             f"checkpoint is saved, found {runner['save_step']}"
         )
+    return config
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
@@ -195,10 +194,8 @@ class Job:
         All that the result depends on, of `identity_of`; its `seed` is trained with.
     folder : Path
         s3prl's experiment, and result.json.
-    config : str
-        s3prl's -c.
-    changes : dict
-        Dotted key -> value: what that config is overridden with.
+    config : dict
+        The finished config, which becomes config.yaml in the folder.
     flags : tuple of str
         More flags of training, such as -f.
     feature_cache : str, optional
@@ -211,8 +208,7 @@ class Job:
     task: Task
     identity: dict[str, Any]
     folder: Path
-    config: str
-    changes: dict[str, Any]
+    config: dict[str, Any]
     flags: tuple[str, ...] = ()
     feature_cache: str | None = None
     corpus: Callable[[], dict[str, Any]] = dict
@@ -269,14 +265,15 @@ class Job:
         started = time.time()
         self._check_corpus()
         write_json(self.folder / "settings.json", self.identity)
+        config = []  # that of the last state, where there is one
         if not any(self.folder.glob("states-*.ckpt")):  # broken off before the first: training starts anew
             for best in self.folder.glob("*-best.ckpt"):
                 best.unlink()
+            write_text(self.folder / "config.yaml", dump_yaml(self.config))
+            config = ["-c", str(self.folder / "config.yaml")]
         cache = [] if self.feature_cache is None else ["--feature-cache", self.feature_cache]
-        train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, "-c", self.config]
+        train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, *config]
         train += ["-p", str(self.folder), "--seed", str(self.identity["seed"]), "-a", *cache, *self.flags]
-        if self.changes:  # quoted, since s3prl evaluates values as Python
-            train += ["-o", ",,".join(f"config.{key}={value!r}" for key, value in self.changes.items())]
         run_downstream.main(train)
 
         checkpoint, note = self._checkpoint()

@@ -8,8 +8,7 @@ import argparse
 import copy
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..files import write_json, write_text
 from ..runs.outputs import check_feature_cache, check_output_folder
 from ..settings.values import parse_value
 from ..upstream.hubconf import register
-from .job import Job, Settings, Upstream, config_name, digest_of, identity_of, run_missing, task_changes, task_config
+from .job import Job, Settings, Upstream, digest_of, identity_of, run_missing, task_changes, task_config
 from .report import Row, markdown_table, plot, published_rows, write_csv
 
 # The environment variables that the packaged configs use for each task's corpus.
@@ -162,39 +161,35 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
     for task, key, _ in settings.overrides:
         if task not in tasks:
             raise FitHubertError(f"--override {task}:{key}: expected one of the tasks that run, {', '.join(tasks)}")
-    with _corpora(tasks, settings):
-        changes = {key: task_changes(key, settings, output) for key in tasks}
-        configs = {key: task_config(key, settings, changes[key]) for key in tasks}  # completes the changes
-        digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
-        corpus_now = {key: partial(corpus_state, TASKS[key].downstream, configs[key]) for key in tasks}
-        corpora = {key: state() for key, state in corpus_now.items()}
-        skip_oov = {key: settings.skip_oov and key == "pr" for key in tasks}
-        jobs = [
-            Job(
-                u,
-                TASKS[key],
-                identity_of(
-                    u, digests[u.label], configs[key], seed=settings.seed, skip_oov=skip_oov[key], **corpora[key]
-                ),
-                output / u.label / key,
-                config_name(key, settings),
-                changes[key],
-                ("--skip-oov",) if skip_oov[key] else (),
-                settings.feature_cache,
-                corpus_now[key],
-            )
-            for u in upstreams
-            for key in tasks
-        ]
-        for job in jobs:
-            job.check()
-        parameters = {upstream.label: count_parameters(upstream) for upstream in upstreams}
+    variables = {**os.environ, **_corpora(tasks, settings)}
+    configs = {key: task_config(key, settings, task_changes(key, settings, output), variables) for key in tasks}
+    digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
+    corpus_now = {key: partial(corpus_state, TASKS[key].downstream, configs[key]) for key in tasks}
+    corpora = {key: state() for key, state in corpus_now.items()}
+    skip_oov = {key: settings.skip_oov and key == "pr" for key in tasks}
+    jobs = [
+        Job(
+            u,
+            TASKS[key],
+            identity_of(u, digests[u.label], configs[key], seed=settings.seed, skip_oov=skip_oov[key], **corpora[key]),
+            output / u.label / key,
+            configs[key],
+            ("--skip-oov",) if skip_oov[key] else (),
+            settings.feature_cache,
+            corpus_now[key],
+        )
+        for u in upstreams
+        for key in tasks
+    ]
+    for job in jobs:
+        job.check()
+    parameters = {upstream.label: count_parameters(upstream) for upstream in upstreams}
 
-        for key in tasks:
-            if not all(job.result_file.is_file() for job in jobs if job.task.key == key):
-                _check_corpus(TASKS[key], configs[key])
-        titles = {f"{job.task.key.upper()} on {job.upstream.label}": job for job in jobs}
-        run_missing(titles, output, lambda: _report(jobs, parameters, settings, output))
+    for key in tasks:
+        if not all(job.result_file.is_file() for job in jobs if job.task.key == key):
+            _check_corpus(TASKS[key], configs[key])
+    titles = {f"{job.task.key.upper()} on {job.upstream.label}": job for job in jobs}
+    run_missing(titles, output, lambda: _report(jobs, parameters, settings, output))
     return _report(jobs, parameters, settings, output)
 
 
@@ -226,27 +221,19 @@ def check_labels(upstreams: Sequence[Upstream]) -> None:
             )
 
 
-@contextmanager
-def _corpora(tasks: Sequence[str], settings: Settings) -> Iterator[None]:
-    """Let the environment variables of the configs name the corpora that the tasks need, for a while."""
-    before = dict(os.environ)
-    try:
-        for name in dict.fromkeys(CORPORA[key] for key in tasks):
-            folder = getattr(settings, name.lower()) or os.environ.get(name)
-            if folder is None or not Path(folder).is_dir():
-                need = " and ".join(key for key in tasks if CORPORA[key] == name)
-                raise FitHubertError(
-                    f"{need}: expected a corpus, found {'no folder ' + folder if folder else 'none'}; "
-                    f"give --{name.lower().replace('_', '-')} DIR or set the environment variable {name}"
-                )
-            os.environ[name] = str(Path(folder).absolute())
-        yield
-    finally:
-        for name in set(CORPORA.values()):
-            if name in before:
-                os.environ[name] = before[name]
-            else:
-                os.environ.pop(name, None)
+def _corpora(tasks: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Variable of the configs -> the folder of the corpus that it stands for, of those that the tasks need."""
+    folders = {}
+    for name in dict.fromkeys(CORPORA[key] for key in tasks):
+        folder = getattr(settings, name.lower()) or os.environ.get(name)
+        if folder is None or not Path(folder).is_dir():
+            need = " and ".join(key for key in tasks if CORPORA[key] == name)
+            raise FitHubertError(
+                f"{need}: expected a corpus, found {'no folder ' + folder if folder else 'none'}; "
+                f"give --{name.lower().replace('_', '-')} DIR or set the environment variable {name}"
+            )
+        folders[name] = str(Path(folder).absolute())
+    return folders
 
 
 def _check_corpus(task: Task, config: dict) -> None:

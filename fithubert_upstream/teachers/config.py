@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from ..errors import expect
 
+SOURCES = ["transformers", "s3prl", "torchaudio", "fairseq", "fithubert", "whisper", "speaker"]
+
 
 @dataclass(frozen=True)
 class TeacherConfig:
@@ -38,7 +40,6 @@ class TeacherConfig:
             ok = given is None or list(given) == sorted(set(given)) and min(given, default=0) >= 1
             expect(ok, f"{name} rising from 1 on", given)
         expect(0 < self.weight < float("inf"), "a weight above 0", self.weight)
-        sources = ("transformers", "s3prl", "torchaudio", "fairseq", "fithubert", "whisper", "speaker")
-        expect(self.source in sources, f"teacher.source one of {', '.join(sources)}", self.source)
+        expect(self.source in SOURCES, f"teacher.source one of {', '.join(SOURCES)}", self.source)
         if self.source in ("transformers", "fithubert"):  # which would not read it
             expect(self.ckpt is None, f"the path in teacher.model, for source {self.source}", f"ckpt {self.ckpt}")

@@ -9,6 +9,7 @@ implementation, which gives an utterance the same features alone and in any batc
 run as their library has them, without padding.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -220,23 +221,7 @@ def load_teacher(config: TeacherConfig) -> Teacher:
     ------
     FitHubertError : it is not there, its file is damaged, or it is none of the models that can be a teacher.
     """
-    match config.source:
-        case "transformers":
-            return _from_transformers(config.model)
-        case "s3prl":
-            return _from_s3prl(config.model, config.ckpt)
-        case "torchaudio":
-            return _from_torchaudio(config.model, config.ckpt)
-        case "fairseq":
-            path = config.ckpt or config.model
-            return HubertTeacher(path, teacher_weights.from_file(path))
-        case "fithubert":
-            return _from_fithubert(config.model)
-        case "whisper":
-            return WhisperTeacher(config.model)
-        case "speaker":
-            return SpeakerTeacher(config.model)
-    raise AssertionError(config.source)  # TeacherConfig lets no other through
+    return LOADERS[config.source](config)
 
 
 def _from_transformers(model: str) -> Teacher:
@@ -326,3 +311,17 @@ def _mend_torchaudio() -> None:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+# How each of `config.SOURCES` is loaded.
+LOADERS: dict[str, Callable[[TeacherConfig], Teacher]] = {
+    "transformers": lambda config: _from_transformers(config.model),
+    "s3prl": lambda config: _from_s3prl(config.model, config.ckpt),
+    "torchaudio": lambda config: _from_torchaudio(config.model, config.ckpt),
+    "fairseq": lambda config: HubertTeacher(
+        config.ckpt or config.model, teacher_weights.from_file(config.ckpt or config.model)
+    ),
+    "fithubert": lambda config: _from_fithubert(config.model),
+    "whisper": lambda config: WhisperTeacher(config.model),
+    "speaker": lambda config: SpeakerTeacher(config.model),
+}

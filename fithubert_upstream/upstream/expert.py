@@ -18,7 +18,7 @@ RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
 
 
 class UpstreamExpert(UpstreamBase):
-    """A FitHuBERT student as an s3prl upstream.
+    """A FitHuBERT student as an s3prl upstream, in eval mode until `train()` is called.
 
     Parameters
     ----------
@@ -44,6 +44,7 @@ class UpstreamExpert(UpstreamBase):
         super().__init__()
         self.precision, self.compiled, self.chunk_seconds = from_environment(precision, compile, chunk_seconds)
         self.model = prepare(load_fithubert(ckpt, model_config), self.precision, self.compiled)
+        self.eval()
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
@@ -101,17 +102,16 @@ class UpstreamExpert(UpstreamBase):
 
     def _features(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor | list[Tensor]]:
         if self._long(waveforms):  # then it is one alone
-            hidden, reduced = encode_windows(self.model, waveforms, self.chunk_seconds)
+            encoded = encode_windows(self.model, waveforms, self.chunk_seconds)
         else:
-            hidden, reduced = self.model.encode(waveforms, lengths)
+            encoded = self.model.encode(waveforms, lengths)
         frames = self.model.frame_lengths(lengths)
-        config = self.model.config
 
-        projected = [self.model.project(hidden, reduced, frames, layer).float() for layer in config.head_layers]
-        hidden = [layer.float() for layer in hidden]
-        repeated = [self.model.repeat(layer, reduced, frames) for layer in hidden]
-        if bool((reduced != hidden[0].size(1)).any()):
-            valid = valid_mask(reduced, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
+        projected = [head.float() for head in self.model.project(encoded, frames)]
+        hidden = [layer.float() for layer in encoded.layers]
+        repeated = self.model.repeat(encoded._replace(layers=hidden), frames)
+        if bool((encoded.lengths != hidden[0].size(1)).any()):
+            valid = valid_mask(encoded.lengths, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
             hidden = [layer * valid for layer in hidden]
         features = {
             "last_hidden_state": projected[-1] if projected else repeated[-1],

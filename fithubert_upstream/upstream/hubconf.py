@@ -52,7 +52,7 @@ def fithubert_mini(**options):
 
 
 def hubert_mini(**options):
-    """The small HuBERT inside the package, 5.3 M parameters, distilled from Whisper base; needs no network."""
+    """The small HuBERT inside the package, 5.3 M parameters, distilled from Whisper base and a speaker encoder."""
     return _embedded("hubert_mini", **options)
 
 

@@ -28,6 +28,7 @@ class WhisperExpert(UpstreamBase):
     def __init__(self, ckpt: str | Path):
         super().__init__()
         self.model = load_whisper(ckpt)
+        self.eval()
 
     def get_downsample_rates(self, key: str) -> int:
         """Samples of 16 kHz audio to one frame: 320 for every key."""

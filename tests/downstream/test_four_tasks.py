@@ -32,7 +32,7 @@ STEPS = "config.runner.total_steps=2,,config.runner.eval_step=2,,config.runner.s
 VARIABLES = {"pr": "LIBRISPEECH", "asr": "LIBRISPEECH", "ks": "SPEECH_COMMANDS", "sv": "VOXCELEB1"}
 SIZES = {
     "pr": f"{CORPUS}.num_workers=0",
-    "asr": f"{DATA}.num_workers=0,,{DATA}.batch_size=4,,config.downstream_expert.modelrc.RNNs.dim=[16,16]",
+    "asr": f"{DATA}.num_workers=0,,{DATA}.batch_size=4,,config.downstream_expert.modelrc.RNNs.dim=[16]",
     "ks": f"{DATA}.num_workers=0,,{DATA}.batch_size=4",
     "sv": f"{DATA}.num_workers=0,,{DATA}.train_batch_size=3",
 }

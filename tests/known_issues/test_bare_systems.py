@@ -157,6 +157,6 @@ def test_a_full_disk_that_nobody_named(monkeypatch, capsys):
     def full(argv):
         raise OSError(errno.ENOSPC, "No space left on device", "args_1.yaml")
 
-    monkeypatch.setitem(importlib.import_module("fithubert_upstream.cli").JOBS, "check", (full, ""))
+    monkeypatch.setattr(importlib.import_module("fithubert_upstream.cli"), "load", lambda name: full)
     assert cli(["check"]) == 2
     assert capsys.readouterr().err == "fithubert: cannot write to args_1.yaml: No space left on device\n"

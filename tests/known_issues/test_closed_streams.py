@@ -50,7 +50,7 @@ class Broken(io.StringIO):
 
 @pytest.mark.parametrize("job", sorted(cli.JOBS))
 def test_every_job_ends_quietly_when_nobody_reads(job, monkeypatch, capsys):
-    monkeypatch.setitem(cli.JOBS, job, (lambda argv: print("something"), ""))
+    monkeypatch.setattr(cli, "load", lambda name: lambda argv: print("something"))
     monkeypatch.setattr(cli, "abandon_stdout", lambda: None)
     monkeypatch.setattr(sys, "stdout", Broken())
     assert cli.main([job]) == 141
@@ -74,7 +74,7 @@ def test_a_closed_file_is_forgiven_too():
 
 
 def test_names_that_are_no_text_are_printed(capfdbinary, monkeypatch):
-    monkeypatch.setitem(cli.JOBS, "check", (lambda argv: print(os.fsdecode(b"caf\xe9.wav")), ""))
+    monkeypatch.setattr(cli, "load", lambda name: lambda argv: print(os.fsdecode(b"caf\xe9.wav")))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8"))
     assert cli.main(["check"]) == 0
     assert capfdbinary.readouterr().out == b"caf\\udce9.wav\n"

@@ -153,7 +153,7 @@ def test_no_hard_links(tmp_path, monkeypatch):
 
 
 def job(folder) -> Job:
-    return Job(Upstream("a", "fbank"), TASKS["ks"], {"seed": 1}, folder, "ks.yaml", {})
+    return Job(Upstream("a", "fbank"), TASKS["ks"], {"seed": 1}, folder, {})
 
 
 def test_a_task_of_superb(tmp_path):

@@ -31,7 +31,12 @@ def voxceleb1(tmp_path, monkeypatch):
 
 
 SV = ["-m", "train", "-d", "sv_voxceleb1", "-c", "mini/sv.yaml", "-u", "fithubert_mini"]
-SV_SIZES = f"{SETTINGS},,{DATA}.num_workers=0,,{DATA}.train_batch_size=2,,config.runner.eval_dataloaders=[]"
+HEAD = "config.downstream_expert.modelrc"
+XVECTOR = f"{HEAD}.module_config.XVector"
+SV_SIZES = (
+    f"{SETTINGS},,{DATA}.num_workers=0,,{DATA}.train_batch_size=2,,config.runner.eval_dataloaders=[],,"
+    f"{HEAD}.module=XVector,,{XVECTOR}.agg_dim=16,,{XVECTOR}.batch_norm=False,,{XVECTOR}.dropout_p=0.0"
+)
 
 
 def test_speaker_verification_at_40_ms(voxceleb1):

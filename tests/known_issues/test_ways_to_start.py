@@ -25,5 +25,5 @@ def test_version(flag, capsys):
 @pytest.mark.parametrize(("typed", "meant"), [("distil", "distill"), ("superb-report", "superb"), ("Demo", "demo")])
 def test_the_nearest_job_is_named(typed, meant, capsys):
     assert main([typed]) == 2
-    said = f"fithubert: expected a job, found '{typed}'; did you mean {meant}?\n"
+    said = f"fithubert: unknown command '{typed}'; did you mean {meant}?\n"
     assert capsys.readouterr().err == said

@@ -50,7 +50,7 @@ def test_upstream_with_chunks(entry, real_speech):
     assert a.shape == b.shape
     assert torch.equal(a[1], b[1])  # short
     similarity = torch.cosine_similarity(a[0], b[0], dim=-1)
-    assert similarity.mean() > 0.99 and not torch.equal(a[0], b[0])
+    assert similarity.mean() > 0.97 and not torch.equal(a[0], b[0])
 
 
 def test_chunks_in_training_are_encoded_one_by_one():

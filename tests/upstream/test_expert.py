@@ -34,6 +34,12 @@ def test_every_key_has_its_documented_shape(upstream):
     assert {key: upstream.get_downsample_rates(key) for key in KEYS} == dict.fromkeys(KEYS[:3], 320) | {KEYS[3]: 640}
 
 
+def test_a_fresh_upstream_is_in_eval_mode(ckpt):
+    fresh = UpstreamExpert(ckpt)
+    assert not any(module.training for module in fresh.modules())
+    assert all(module.training for module in fresh.train().modules())
+
+
 def test_hidden_states_repeat_each_40_ms_frame(upstream):
     features = upstream([torch.randn(16000), torch.randn(9000)])
     for fine, coarse in zip(features["hidden_states"], features["hidden_states_40ms"], strict=True):
