@@ -37,7 +37,7 @@ EXTRAS = {
     "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = [*EXTRAS["all"], "pytest", "pytest-xdist", "ruff"]
+EXTRAS["test"] = [*EXTRAS["all"], "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"]
 
 
 def s3prl() -> str:

@@ -81,9 +81,9 @@ def _locked(target: Path) -> Iterator[None]:
 def _fetch(ckpt: str, model_config: str | None, sha256: str | None, folder: Path) -> FitHubert:
     """Download into a folder, and load."""
     arrived = _download(ckpt, folder / "checkpoint", sha256)
-    config = model_config
-    if config is not None and is_url(config):
-        config = _download(config, folder / "config.yaml")
+    config: str | Path | None = model_config
+    if model_config is not None and is_url(model_config):
+        config = _download(model_config, folder / "config.yaml")
     try:
         return load_checkpoint(arrived, config)
     except FitHubertError as error:

@@ -13,12 +13,12 @@ import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import FitHubertError
 from ..models.config import FitHubertConfig, parse_conv_layers
@@ -89,7 +89,7 @@ def from_transformers(model: str, config: Mapping[str, Any]) -> FitHubert:
     check_base(config, model)
     for name in ("model.safetensors", "pytorch_model.bin"):
         try:
-            path = Path(cached_file(model, name))
+            path = Path(cast(str, cached_file(model, name)))  # which raises OSError where there is none
             break
         except OSError as error:
             reason = " ".join(str(error).split())
@@ -115,7 +115,7 @@ def from_file(path: str | Path) -> FitHubert:
     return from_state(*read_file(path), path)
 
 
-def from_s3prl(upstream: nn.Module, where: str) -> FitHubert | None:
+def from_s3prl(upstream: Any, where: str) -> FitHubert | None:
     """The model inside an s3prl HuBERT or wav2vec 2.0 upstream; None for any other upstream."""
     from s3prl.upstream.hubert.hubert_model import HubertModel
     from s3prl.upstream.wav2vec2.wav2vec2_model import TransformerSentenceEncoderLayer, Wav2Vec2Model
@@ -215,7 +215,7 @@ def _our_name(name: str) -> str:
 
 
 def _model_config(weights: Mapping[str, Tensor], config: Mapping[str, Any], where: str | Path) -> FitHubertConfig:
-    convs = []  # (channels, kernel) of each convolution
+    convs: list[tuple[int, int]] = []  # (channels, kernel) of each convolution
     while (name := f"feature_extractor.convs.{len(convs)}.weight") in weights:
         convs.append((weights[name].size(0), weights[name].size(2)))
     strides = _strides(config)

@@ -57,7 +57,8 @@ def locate(
     if name in RELEASES:
         name, model_config = (GOOGLE_DRIVE.format(file_id) for file_id in RELEASES[name])
     if is_url(name):
-        return fetch_checkpoint(name, model_config, refresh, sha256), None
+        config = None if model_config is None else str(model_config)
+        return fetch_checkpoint(name, config, refresh, sha256), None
     if Path(name).name == name and not Path(name).suffix:
         raise FitHubertError(f"{name}: no such file, and no such model; models: {', '.join(available_models())}")
     return Path(model), model_config

@@ -68,8 +68,8 @@ def load_checkpoint(ckpt: str | Path, model_config: str | Path | None = None) ->
     else:
         model = _load_safetensors(path)
     if model_config is not None:
-        given = read_yaml(model_config)
-        given = FitHubertConfig.from_dict(given.get("student", given), str(model_config))
+        block = read_yaml(model_config)
+        given = FitHubertConfig.from_dict(block.get("student", block), str(model_config))
         if given.to_dict() | {"head_layers": None} != model.config.to_dict() | {"head_layers": None}:
             raise FitHubertError(
                 f"{model_config}: contradicts the config inside {path}; leave -g out, the checkpoint is enough"
@@ -192,7 +192,7 @@ def _official_config(state: Mapping[str, Tensor], yaml: Mapping[str, Any], where
         if key in block and block[key] != value:
             raise FitHubertError(f"{where}: distiller.{key}: expected {value!r}, found {block[key]!r}: not supported")
 
-    conv_shapes = []  # (channels, kernel) of each convolution
+    conv_shapes: list[tuple[int, int]] = []  # (channels, kernel) of each convolution
     while (name := f"feature_extractor.conv_layers.{len(conv_shapes)}.0.weight") in state:
         conv_shapes.append((state[name].shape[0], state[name].shape[2]))
     conv_layers = _find_conv_layers(block, where)

@@ -106,8 +106,8 @@ def misfit(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
 
 
 def _some(names: set[str]) -> str:
-    names = sorted(names)
-    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "none"
+    first = ", ".join(sorted(names)[:3])
+    return f"{len(names)} ({first}{', ...' if len(names) > 3 else ''})" if names else "none"
 
 
 # --- any other file -----------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class FitHubertConfig:
     ffn_dim: int = 480
     num_heads: int = 12
     head_kind: str = "hint"
-    head_layers: tuple[int, ...] | None = None
+    head_layers: tuple[int, ...] = field(default=None, metadata={"read": True})  # type: ignore[arg-type]
     head_dim: int = 768  # the teacher's width
     dropout_input: float = 0.05
     dropout: float = 0.1
@@ -58,8 +58,9 @@ class FitHubertConfig:
         expect(self.head_kind in ("hint", "prediction"), "head_kind hint or prediction", self.head_kind)
         if self.head_kind == "prediction":
             expect(self.head_layers is not None, "head_layers, the teacher's layers to predict, e.g. [4, 8, 12]", None)
-        heads = range(1, self.num_layers + 1) if self.head_layers is None else self.head_layers
-        object.__setattr__(self, "head_layers", tuple(heads))  # how a frozen dataclass normalises itself
+        heads = tuple(range(1, self.num_layers + 1)) if self.head_layers is None else self.head_layers
+        heads = convert_all((int, ...), heads, "head_layers")
+        object.__setattr__(self, "head_layers", heads)  # how a frozen dataclass normalises itself
         object.__setattr__(self, "conv_layers", parse_conv_layers(self.conv_layers))
         for name in ("num_heads", "pos_conv_groups"):
             expect(

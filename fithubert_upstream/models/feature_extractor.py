@@ -6,6 +6,7 @@ B batch, T samples, L frames, C and D channels, K taps. Everything is laid out (
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +37,16 @@ class ConvFeatureExtractor(Folding):
         )
         self.norm = nn.GroupNorm(channels[1], channels[1])
         self.compiled = False  # whether `convolve` runs through torch.compile; a copy keeps it
-        for conv in self.convs:
+        for conv in self._convs:
             nn.init.kaiming_normal_(conv.weight)
+
+    @property
+    def _convs(self) -> list[nn.Conv1d]:
+        return cast("list[nn.Conv1d]", list(self.convs))
 
     def fold(self) -> list["Taps"]:
         """Those of every convolution but the first."""
-        return [Taps.of(conv.weight, conv.stride[0]) for conv in list(self.convs)[1:]]
+        return [Taps.of(conv.weight, conv.stride[0]) for conv in self._convs[1:]]
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None) -> Tensor:
         """(B, T) float -> (B, L, C). No later convolution pads, so a valid frame never sees a padded sample.
@@ -52,7 +57,7 @@ class ConvFeatureExtractor(Folding):
             lengths = conv_frames(lengths, self.conv_layers[:1])
         waveforms = limit_peaks(waveforms)
         convolve = partial(compiled_convolve() if self.compiled else ConvFeatureExtractor.convolve, self)
-        first = self.convs[0]
+        first = self._convs[0]
         mean, kernel = norm_into_kernel(waveforms, first.weight, first.stride[0], self.norm, lengths)
         taps = self.folded()
         frames = conv_frames(waveforms.size(1), self.conv_layers)
@@ -68,7 +73,7 @@ class ConvFeatureExtractor(Folding):
 
     def convolve(self, waveforms: Tensor, mean: Tensor, kernel: Tensor, taps: list["Taps"]) -> Tensor:
         """(B, T) -> (B, L, C): all the convolutions, with what `norm_into_kernel` and `fold` gave."""
-        first, *later = self.convs
+        first, *later = self._convs
         x = gelu(normed_conv(waveforms, mean, kernel, first.stride[0], self.norm.bias))
         for conv, weights in zip(later, taps, strict=True):
             if weights.pairs is None or torch.is_grad_enabled() or x.dtype != torch.float32 or len(x) > 1:
@@ -123,6 +128,7 @@ def norm_into_kernel(
     """
     with torch.autocast(waveforms.device.type, enabled=False):
         x = waveforms.float().unfold(1, weight.size(2), stride)  # (B, L, K)
+        count: int | Tensor
         if lengths is None:
             mean = x.mean(1, keepdim=True)  # (B, 1, K)
             valid, count = x - mean, x.size(1)
@@ -184,6 +190,7 @@ def frame_conv(x: Tensor, taps: Sequence[Tensor], stride: int) -> Tensor:
         else:
             y.addmm_(rows, tap)
         place += width
+    assert y is not None  # there is a tap
     return y.view(batch, frames, -1)
 
 

@@ -12,7 +12,7 @@ class Folding(nn.Module):
     It is kept in eval and without gradients only, and computed anew after anything that changed a parameter.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._kept: tuple[list[int], Any] | None = None
 

@@ -111,6 +111,7 @@ class FrameUpsample(nn.Module):
     def __init__(self, dim: int, reduction: int):
         super().__init__()
         conv = nn.ConvTranspose1d(dim, dim, reduction, reduction)
+        assert conv.bias is not None
         self.weight, self.bias = conv.weight, conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,11 +126,12 @@ class HintHead(Folding):
 
     def __init__(self, dim: int, head_dim: int, reduction: int):
         super().__init__()
-        self.upsample = FrameUpsample(dim, reduction) if reduction > 1 else nn.Identity()
+        self.upsample: FrameUpsample | nn.Identity = FrameUpsample(dim, reduction) if reduction > 1 else nn.Identity()
         self.linear = nn.Linear(dim, head_dim)
 
     def fold(self) -> tuple[Tensor, Tensor]:
         """Both steps as one: weight (D, r head_dim) and bias (head_dim,)."""
+        assert isinstance(self.upsample, FrameUpsample)
         weight = self.upsample.weight.permute(0, 2, 1) @ self.linear.weight.T  # (D, r, head_dim)
         return weight.flatten(1), F.linear(self.upsample.bias, self.linear.weight, self.linear.bias)
 
@@ -146,7 +148,7 @@ class PredictionHead(nn.Module):
 
     def __init__(self, dim: int, head_dim: int, reduction: int):
         super().__init__()
-        self.upsample = FrameUpsample(dim, reduction) if reduction > 1 else nn.Identity()
+        self.upsample: FrameUpsample | nn.Identity = FrameUpsample(dim, reduction) if reduction > 1 else nn.Identity()
         self.hidden = nn.Linear(dim, dim)
         self.linear = nn.Linear(dim, head_dim)
 

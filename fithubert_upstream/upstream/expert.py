@@ -1,5 +1,6 @@
 """FitHuBERT behind s3prl's upstream interface: a list of waveforms in, a dict of features out."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from ..errors import FitHubertError, refuse_unknown
 from ..models.inference import compile_layers, from_environment, prepare
 from ..models.lengths import FRAME_RATE, valid_mask
 from ..models.long_audio import encode_windows
+
+Feature = Tensor | list[Tensor]  # (B, L, D), or one for each layer
 
 RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
 
@@ -59,7 +62,7 @@ class UpstreamExpert(UpstreamBase):
         """Samples of 16 kHz audio to one frame of this key."""
         return FRAME_RATE * (self.model.config.time_reduction if key == "hidden_states_40ms" else 1)
 
-    def forward(self, wavs: list[Tensor]) -> dict[str, Tensor | list[Tensor]]:
+    def forward(self, wavs: list[Tensor]) -> dict[str, Feature]:
         """Features of each waveform; B waveforms, L frames in the longest, zero past each one's end.
 
         Parameters
@@ -100,7 +103,7 @@ class UpstreamExpert(UpstreamBase):
     def _long(self, waveforms: Tensor) -> bool:
         return 0 < self.chunk_seconds * SAMPLE_RATE < waveforms.size(1)
 
-    def _features(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor | list[Tensor]]:
+    def _features(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Feature]:
         if self._long(waveforms):  # then it is one alone
             encoded = encode_windows(self.model, waveforms, self.chunk_seconds)
         else:
@@ -113,7 +116,7 @@ class UpstreamExpert(UpstreamBase):
         if bool((encoded.lengths != hidden[0].size(1)).any()):
             valid = valid_mask(encoded.lengths, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
             hidden = [layer * valid for layer in hidden]
-        features = {
+        features: dict[str, Feature] = {
             "last_hidden_state": projected[-1] if projected else repeated[-1],
             "hidden_states": repeated,
             "hidden_states_40ms": hidden,
@@ -123,11 +126,15 @@ class UpstreamExpert(UpstreamBase):
         return features
 
 
-def stack_utterances(features: list[Tensor] | list[list[Tensor]]) -> Tensor | list[Tensor]:
+def stack_utterances(features: Sequence[Feature]) -> Feature:
     """Features of single utterances, (1, L_i, D) each, or lists of them -> zero-padded (B, L, D)."""
     if isinstance(features[0], list):
-        return [stack_utterances(list(layer)) for layer in zip(*features, strict=True)]
-    return pad_sequence([feature[0] for feature in features], batch_first=True)  # (B, L, D)
+        return [_stack(layer) for layer in zip(*features, strict=True)]
+    return _stack(features)
+
+
+def _stack(utterances: Iterable[Tensor | list[Tensor]]) -> Tensor:
+    return pad_sequence([utterance[0] for utterance in utterances], batch_first=True)  # (B, L, D)
 
 
 def collate(wavs: list[Tensor]) -> tuple[Tensor, Tensor]:

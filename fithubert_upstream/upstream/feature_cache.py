@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,9 +23,7 @@ from torch import Tensor, nn
 from ..compat.runs import wrapped_upstream
 from ..errors import FitHubertError
 from ..files import atomic_path
-from .expert import stack_utterances
-
-Feature = Tensor | list[Tensor]  # (B, L, D), or one for each layer
+from .expert import Feature, stack_utterances
 
 
 class CachedUpstream(nn.Module):
@@ -32,7 +31,7 @@ class CachedUpstream(nn.Module):
 
     Parameters
     ----------
-    upstream : nn.Module
+    upstream : Module
         As s3prl's hub builds it: list of (T,) waveforms -> dict of features.
     feature : str
         The only key of that dict that is kept and answered (`-s`).
@@ -49,7 +48,7 @@ class CachedUpstream(nn.Module):
 
     def __init__(
         self,
-        upstream: nn.Module,
+        upstream: Any,
         feature: str,
         folder: str | Path,
         identity: Iterable[str] = (),
@@ -143,10 +142,10 @@ class CachedUpstream(nn.Module):
         )
 
 
-def is_utterance_wise(upstream: nn.Module) -> bool:
+def is_utterance_wise(upstream: Any) -> bool:
     """Whether an upstream's features of an utterance are the same bits in any batch."""
     if hasattr(upstream, "utterance_wise"):
-        return upstream.utterance_wise
+        return bool(upstream.utterance_wise)
     # s3prl's fbank, mfcc and spectrogram loop over the waveforms
     return type(upstream).__module__ == "s3prl.upstream.baseline.expert" and "kaldi" in upstream.config
 
