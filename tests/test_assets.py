@@ -50,6 +50,12 @@ def test_listen_needs_no_file_of_ones_own(tmp_path, capsys):
     assert "keyword: yes" in text or "keyword: stop" in text
 
 
+def test_a_muted_microphone_is_silence():
+    model = load_joint()
+    noise = torch.randn(16000, generator=torch.Generator().manual_seed(0))
+    assert [model(waveform)["keyword"] for waveform in (torch.zeros(16000), 1e-4 * noise)] == ["_silence_"] * 2
+
+
 def test_student_is_of_its_recipe():
     config = DistillationConfig.from_yaml(REPO / "examples" / "mini" / "fithubert.yaml").student
     student = load_fithubert("fithubert_mini").config
