@@ -20,10 +20,9 @@ declare -A changes=(
 )
 students="thin_deep wide_shallow last_layer no_reduction"
 for seed in $seeds; do
-    # the embedded pair: phones and keywords in the last hidden state, voices in the weighted sum of all
+    # the embedded pair: what is said stands in the last hidden state
     fithubert superb -u fbank -u fithubert_mini@last_hidden_state -u hubert_mini@last_hidden_state --tasks pr ks $splits \
         --seed "$seed" --feature-cache "$out/features" -o "$out/pair-$seed"
-    fithubert superb -u fbank -u fithubert_mini -u hubert_mini --tasks sv --seed "$seed" -o "$out/voices-$seed"
     upstreams=()
     for name in $students; do
         words=()
@@ -35,6 +34,9 @@ for seed in $seeds; do
     done
     fithubert superb "${upstreams[@]}" --tasks pr $splits --seed "$seed" \
         --feature-cache "$out/features" -o "$out/students-$seed"
+done
+for seed in $seeds; do # who says it: in the weighted sum of all
+    fithubert superb -u fbank -u fithubert_mini -u hubert_mini --tasks sv --seed "$seed" -o "$out/voices-$seed"
 done
 fithubert joint-report -u fithubert_mini --seeds $seeds --override frozen:optimizer.lr=1e-3 \
     --feature-cache "$out/features" -o "$out/joint"

@@ -4,6 +4,7 @@ Our own format is one safetensors file with the config in its metadata. Nothing 
 but tensors and plain containers.
 """
 
+import json
 import logging
 import re
 import zipfile
@@ -13,7 +14,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import FitHubertError
@@ -37,10 +38,25 @@ def save_fithubert(model: FitHubert, path: str | Path) -> None:
 
 
 def save_safetensors(model: nn.Module, path: str | Path, metadata: dict[str, str]) -> None:
-    """Write a model's weights and what its metadata is to say: the whole file or none."""
+    """Write a model's weights and its metadata: the whole file or none, and the same bytes each time."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = with_sorted_metadata(save(weights, metadata))
     with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata)
+        temporary.write_bytes(content)
+
+
+def with_sorted_metadata(content: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order; the library writes it in a random one.
+
+    The file is the length of its header in 8 bytes, the header in JSON, filled up with spaces to a multiple of 8, and
+    the tensors (https://github.com/huggingface/safetensors#format).
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **header}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def load_checkpoint(ckpt: str | Path, model_config: str | Path | None = None) -> FitHubert:

@@ -213,13 +213,11 @@ def test_files_that_are_no_students(tmp_path):
 
 
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
-    import fithubert_upstream.checkpoints.student as checkpoint
-
-    def fail(*args):
-        Path(args[1]).write_bytes(b"half")
+    def fail(path, content):
+        path.open("wb").write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="disk full"):
         save_fithubert(FitHubert(SMALL), tmp_path / "s.safetensors")
     assert list(tmp_path.iterdir()) == []
