@@ -1,4 +1,4 @@
-"""The one exception that means "what you gave is not what was expected", and its kind for a package that lacks."""
+"""Errors for invalid input, told in one line, and for missing packages."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class FitHubertError(ValueError):
-    """A mistake in the input, told in one line: what was expected, what was found, what to do.
+    """Invalid input, described in one line: what was expected, what was found, what to do.
 
     The command line prints the message without a traceback and exits with 2. Anything else that
     is raised is a bug of ours and keeps its traceback. Bytes of file names that are no text are escaped.

@@ -130,7 +130,7 @@ def build_model(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Pa
 
 
 def fill_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model made on the meta device exactly these weights: none missing, none left over, all shapes alike."""
+    """Load weights into a meta-device model. Raises if a weight is missing, unexpected or of another shape."""
     if found := misfit(model.state_dict(), weights):
         raise FitHubertError(f"{path}: weights do not fit the config: {found}")
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)

@@ -322,9 +322,9 @@ class Training:
         batches = [sampler.plan.batch(sampler.seed, n) for n in range(end - self.batches_an_update, end)]
         files = [self.loader.dataset.cuts.name(index) for batch in batches for index in batch.tolist()]
         return FitHubertError(
-            f"step {step}: expected a finite {what}, found NaN or infinity; checkpoints are from before; look at its "
-            f"{len(files)} files ({', '.join(files[:8])}{', ...' if len(files) > 8 else ''}), or start again under "
-            "another name with a smaller optimizer.lr or trainer.clip"
+            f"step {step}: the {what} became NaN or infinite; saved checkpoints are intact. Check the "
+            f"{len(files)} files of this step ({', '.join(files[:8])}{', ...' if len(files) > 8 else ''}), or restart "
+            "under a new -n with a smaller optimizer.lr or trainer.clip"
         )
 
     def _is_out_of_patience(self) -> bool:

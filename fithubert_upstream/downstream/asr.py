@@ -22,8 +22,7 @@ COLUMNS = ["file_path", "length"]
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert prepare",
-        description="Write what s3prl's speech recognition (-d asr) wants beside LibriSpeech: a table of lengths for "
-        "each split, and char.dict.",
+        description="Write the files that s3prl's ASR task needs: a table of lengths for each split, and char.dict.",
         epilog="example: fithubert prepare librispeech /data/LibriSpeech --splits train-clean-100 dev-clean test-clean",
     )
     parser.add_argument("corpus", choices=["librispeech"])

@@ -42,7 +42,7 @@ def split_overrides(option: str) -> list[tuple[list[str], str]]:
         parts = key.strip().split(".")
         if not equals or len(parts) < 2 or not all(parts) or parts[0] not in ("args", "config"):
             raise FitHubertError(
-                f"-o {change.strip()}: expected args.KEY=VALUE or config.KEY=VALUE, several with ,, between; for "
+                f"-o {change.strip()}: expected args.KEY=VALUE or config.KEY=VALUE, separated by ,,; for "
                 "example -o config.optimizer.lr=1.0e-3"
             )
         changes.append((parts, value))

@@ -27,8 +27,8 @@ STUDENTS = tuple(name for name in ENTRIES if name != "whisper_local")
 def build_parser() -> Parser:
     parser = Parser(
         prog="fithubert export-joint",
-        description="Write what a run of -d joint_ks_sv learned, student and heads, as one .safetensors file, which "
-        "`fithubert listen` or a program (fithubert_upstream.joint.model.load_joint) takes. Needs no s3prl to use.",
+        description="Export a joint_ks_sv run (student and heads) as one .safetensors file for `fithubert listen` or "
+        "`fithubert_upstream.load_joint`. Using it does not need s3prl.",
         epilog="example: fithubert export-joint result/downstream/joint -o joint.safetensors",
     )
     parser.add_argument("run", help=f"the folder of a run (its {BEST} is taken), or one of its checkpoints")

@@ -11,8 +11,8 @@ from .model import load_joint
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert listen",
-        description="Tell the keyword in each recording and, with --enroll, whether its speaker is the one of another "
-        "recording; both come out of one pass through the model.",
+        description="Recognise the keyword in each recording and, with --enroll, check whether it is the enrolled "
+        "speaker, in one forward pass.",
         epilog="example: fithubert listen yes.wav no.wav --enroll my_voice.wav",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a recording, at any rate and with any channels")

@@ -32,12 +32,11 @@ Answer = dict[str, str | float | Tensor]
 
 @dataclass(frozen=True)
 class JointModelConfig:
-    """A student, which of its features the heads see, and the heads; a head whose size is None is not there.
+    """A student, the feature that the heads see, and the heads; a head whose size is None is absent.
 
-    `feature` is a key of the s3prl upstream. Of one that is a list, the heads see the tensor number `layer`, or,
-    where that is None, a weighted sum, before which `normalize` gives each frame of each tensor zero mean and unit
-    variance. `threshold` is the cosine from which on two voices count as one speaker's. Silence at
-    both ends is cut off as in training (`silence.trim_silence`), unless `trim_db` is 0.
+    `feature` is a key of the s3prl upstream. If it is a list, the heads use entry `layer`, or a weighted sum of all
+    entries if `layer` is None; `normalize` applies layer norm to each entry before the sum. Two voices with a cosine of
+    at least `threshold` count as one speaker. `trim_db` trims silence at both ends (`silence.trim_silence`); 0: none.
     """
 
     student: FitHubertConfig = field(default_factory=FitHubertConfig)

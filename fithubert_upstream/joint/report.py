@@ -38,8 +38,8 @@ _TASKS = {task.key: task for task in (_KS, _SV, _JOINT)}
 _HALVED = ("total_steps", "log_step", "eval_step", "save_step")
 _PAPERS_CONFIG = "joint_ks_sv.yaml"
 _UPDATES = (
-    "In a joint run updates alternate between the tasks; a single-task run has half of its total_steps, and so as many "
-    "updates of that task (log_step, eval_step and save_step are halved too)."
+    "Joint runs alternate between the tasks. Single-task runs use half of total_steps (and of log_step, eval_step, "
+    "save_step), so that each task gets the same number of updates."
 )
 
 
@@ -92,8 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="fithubert joint-report",
         description="Train and test one linear layer for keyword spotting (ks) and one for speaker verification (sv), "
         "each alone and both jointly, on frozen and on fine-tuned upstreams, once for each seed; write two tables, of "
-        f"single tasks and of joint runs, and a picture beside Kerpicci et al.'s (2022) results. {_UPDATES} What is "
-        "done already is skipped.",
+        f"single tasks and of joint runs, and a picture beside Kerpicci et al.'s (2022) results. {_UPDATES} Finished "
+        "runs are skipped.",
         epilog="example: fithubert joint-report -u teacher=hubert_base -u student=fithubert:student.safetensors",
     )
     parser.add_argument(
@@ -116,8 +116,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="[WHICH:]KEY=VALUE",
-        help="change the config, for example runner.total_steps=500, before steps are halved; or that of ks, sv, "
-        "joint, frozen or fine-tuned runs alone, for example frozen:optimizer.lr=1e-3, as it stands",
+        help="override the config of all runs, for example runner.total_steps=500 (applied before steps are halved), "
+        "or only of ks:, sv:, joint:, frozen: or fine-tuned: runs, for example frozen:optimizer.lr=1e-3 (applied last)",
     )
     parser.add_argument(
         "--feature-cache", metavar="DIR", help="keep frozen upstreams' features there: faster, same numbers"
@@ -150,8 +150,8 @@ def parse_override(text: str) -> tuple[str | None, str, Any]:
     match = re.fullmatch(rf"(?:({'|'.join(which)}):)?(\w[\w.-]*)=(.+)", text)
     if match is None or match[2] == "downstream_expert.tasks":
         raise FitHubertError(
-            f"--override {text}: expected [WHICH:]KEY=VALUE with WHICH one of {', '.join(which)}, and another KEY than "
-            "downstream_expert.tasks; for example sv:runner.total_steps=100"
+            f"--override {text}: expected [WHICH:]KEY=VALUE with WHICH one of {', '.join(which)}; "
+            "downstream_expert.tasks cannot be overridden; for example sv:runner.total_steps=100"
         )
     only, key, value = match.groups()
     return only, key, parse_value(value, f"--override {text}")
@@ -241,8 +241,8 @@ def config_of(kind: str, mode: str, plan: Plan) -> dict[str, Any]:
         steps = {name: config["runner"][name] for name in _HALVED if name in config["runner"]}
         if steps["total_steps"] % 2:
             raise FitHubertError(
-                f"{kind}: expected an even number as the joint runs' runner.total_steps, of which a single task has "
-                f"half, found {steps['total_steps']}; give another with --override runner.total_steps=..."
+                f"{kind}: runner.total_steps must be even (single-task runs use half of it), found "
+                f"{steps['total_steps']}; pass another with --override runner.total_steps=..."
             )
         own |= {f"runner.{name}": max(1, count // 2) for name, count in steps.items()}
     config = changed_config(config, own, kind, _DOWNSTREAM)

@@ -25,10 +25,11 @@ FITHUBERT_CONV_LAYERS = (
 class FitHubertConfig:
     """A student. The defaults are the published FitHuBERT (official `data/conf/fithubert.yaml`).
 
-    `head_layers` names the teacher's layers (counted from 1) that a head predicts, and `head_kind` from what:
-    `hint`: FitHuBERT's, linear, each from the student's layer of the same number; None stands for all layers, as
-    in distillation. The last head alone is what the paper counts and evaluates.
-    `prediction`: DistilHuBERT's and Kerpicci et al.'s (2022), with one hidden layer, all from the last layer.
+    `head_layers` are the layers with a head, counted from 1; `head_kind` is one of
+    `hint` (FitHuBERT): a linear head per layer; student layer l predicts teacher layer l. `head_layers=None` means all
+    layers, as in distillation. The paper counts and evaluates the last head alone.
+    `prediction` (DistilHuBERT; Kerpicci et al., 2022): a head with one hidden layer for each of the teacher's
+    `head_layers`, all on the student's last layer.
     """
 
     # (channels, kernel, stride)

@@ -46,8 +46,9 @@ def compile_layers(model: FitHubert) -> None:
 def from_environment(
     precision: str | None = None, compile: bool | None = None, chunk_seconds: float | None = None
 ) -> tuple[str, bool, float]:
-    """What is None is what FITHUBERT_PRECISION, FITHUBERT_COMPILE (1 or 0) and FITHUBERT_CHUNK_SECONDS say, for who
-    runs a script; else fp32, not compiled, and 0: recordings in one piece.
+    """Fill options that are None from FITHUBERT_PRECISION, FITHUBERT_COMPILE (0 or 1) and FITHUBERT_CHUNK_SECONDS.
+
+    Defaults: fp32, not compiled, 0 (whole recordings).
 
     Raises
     ------

@@ -39,7 +39,7 @@ TORCHAUDIO_BUNDLES = ("HUBERT_BASE", "WAV2VEC2_BASE", "WAVLM_BASE", "WAVLM_BASE_
 class Teacher(nn.Module):
     """A frozen speech model: (B, T) waveforms -> its N layers, each (B, L, D).
 
-    It stays in eval mode whatever its owner is told: its dropout would be noise in the targets.
+    Always in eval mode, even when the parent module is set to train: dropout would add noise to the targets.
     """
 
     pooled = False  # whether its layers are one frame each, of a whole utterance

@@ -3,7 +3,7 @@
 The numbers stay what they are without the cache, to the last bit. Where an upstream treats each utterance by
 itself, utterances are kept; where an utterance's features depend on what it is batched with (as in HuBERT,
 through the padding), whole batches are, which are found again only if the same utterances come together again.
-A training keeps what comes a second time: random crops and random batches never do, and are not to fill the disk.
+Training caches only what it sees twice, so that random crops and batches do not fill the disk.
 """
 
 import argparse

@@ -82,10 +82,7 @@ class OnnxExpert(UpstreamBase):
             gradients wanted.
         """
         if self.training and torch.is_grad_enabled():
-            raise FitHubertError(
-                "expected a student to be trained, found an ONNX file, which gives no gradients; fine-tune (-f) its "
-                ".safetensors, or call .eval()"
-            )
+            raise FitHubertError("an ONNX file cannot be trained; fine-tune its .safetensors (-f), or call .eval()")
         waveforms, lengths = collate(wavs)
         device = waveforms.device
         waveforms = waveforms.cpu()

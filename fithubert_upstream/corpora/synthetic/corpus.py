@@ -92,7 +92,9 @@ def is_complete(root: Path, parameters: dict) -> bool:
     except (OSError, ValueError, AttributeError):
         raise FitHubertError(f"{root} holds something other than a synthetic corpus: {advice}") from None
     if found != parameters:
-        raise FitHubertError(f"{root} holds a corpus of {found}, wanted is one of {parameters}: {advice}")
+        raise FitHubertError(
+            f"{root}: already holds a synthetic corpus with other settings ({found}, now {parameters}); {advice}"
+        )
     noted = description.get(FILES)  # not by earlier versions
     if noted and (what := changed(description, {FILES: 0, DIGEST: ""} | state_of({"": root}, progress=False))):
         raise FitHubertError(f"{root}: {what}: {advice}")

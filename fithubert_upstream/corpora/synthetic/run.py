@@ -25,8 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         required=True,
         metavar="M",
-        help="minutes of training speech in each layout; LibriSpeech has a tenth of it as dev (1 or more), and each "
-        "a fifth of it as test (1.5 or more)",
+        help="minutes of training speech in each layout; adds a tenth as LibriSpeech's dev set (at least 1 min) and a "
+        "fifth as each test set (at least 1.5 min)",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
