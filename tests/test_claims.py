@@ -16,7 +16,7 @@ from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.superb.report import Row
 
 from .conftest import REPO
-from .models.test_fithubert import SMALL
+from .helpers.tiny import SMALL
 
 CLAIMS = REPO / "examples" / "claims"
 PER = {"thin_deep": 60, "wide_shallow": 62, "last_layer": 59, "no_reduction": 58}

@@ -20,7 +20,7 @@ from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.teachers.teachers import HubertTeacher
 
-from .models.test_fithubert import SMALL
+from .helpers.tiny import SMALL
 
 DEVICE = torch.device(os.environ.get("FITHUBERT_CUDA_TESTS_ON", "cuda"))
 pytestmark = [

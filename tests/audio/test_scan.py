@@ -4,7 +4,6 @@ import json
 import os
 import re
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -12,6 +11,8 @@ from fithubert_upstream.audio import decode
 from fithubert_upstream.audio.scan import FEW_FILES, count_milliseconds, count_samples, count_samples_16k, scan
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.files import cache_folder
+
+from ..helpers.audio import cut, noise
 
 CALLS = []
 
@@ -34,24 +35,12 @@ def own_cache(tmp_path, monkeypatch):
     CALLS.clear()
 
 
-def noise(path, samples=16000, rate=16000, channels=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shape = samples if channels == 1 else (samples, channels)
-    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, shape), rate)
-    return path
-
-
 def texts(folder, count):
     folder.mkdir()
     files = [folder / f"{i}.txt" for i in range(count)]
     for i, file in enumerate(files):
         file.write_text("x" * i)
     return files
-
-
-def cut(path, share):
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
 
 
 def test_the_cache_folder_comes_from_the_environment(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.runs.versions import VERSION
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 def test_embedded_models_by_name():

@@ -15,7 +15,7 @@ from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 
 from ..helpers.slow_fithubert import official_state, slow_forward
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 CONV = [(16, 10, 5), (24, 1, 1), *[(24, 3, 2)] * 4, (32, 1, 1), *[(32, 2, 2)] * 2]
 CONV_TEXT = "[(16, 10, 5)] + [(24, 1, 1)] + [(24, 3, 2)] * 4 + [(32, 1, 1)] + [(32, 2, 2)] * 2"

@@ -9,7 +9,7 @@ from fithubert_upstream.compat import s3prl as s3prl_compat
 from fithubert_upstream.downstream.asr import LETTERS, check_prepared, main, prepare_librispeech
 from fithubert_upstream.errors import FitHubertError
 
-from ..audio.test_scan import noise
+from ..helpers.audio import write_split
 
 TRAIN = {"10-20-0000": "THE CAT", "10-20-0001": "it's", "10-30-0000": "A CAT SAT", "11-1-0000": "THAT"}
 DEV = {"12-1-0000": "A HAT"}
@@ -18,15 +18,6 @@ DEV = {"12-1-0000": "A HAT"}
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FITHUBERT_CACHE", str(tmp_path / "cache"))
-
-
-def write_split(folder, lines, suffix="flac"):
-    """Utterances of 1000, 1100, ... samples in LibriSpeech's layout."""
-    for i, (name, words) in enumerate(lines.items()):
-        speaker, chapter, _ = name.split("-")
-        audio = noise(folder / speaker / chapter / f"{name}.{suffix}", samples=1000 + 100 * i)
-        with open(audio.with_name(f"{speaker}-{chapter}.trans.txt"), "a") as file:
-            file.write(f"{name} {words}\n")
 
 
 @pytest.fixture

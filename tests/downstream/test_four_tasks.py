@@ -23,7 +23,7 @@ from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config
 
 from ..helpers import small_corpora
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 DATA, CORPUS = "config.downstream_expert.datarc", "config.downstream_expert.corpus"
 STEPS = "config.runner.total_steps=2,,config.runner.eval_step=2,,config.runner.save_step=2,,config.runner.log_step=1"

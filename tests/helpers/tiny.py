@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from fithubert_upstream.compat import torchaudio as torchaudio_compat
+from fithubert_upstream.models.config import FitHubertConfig
 
 STUDENT = {
     "conv_layers": "[(16, 10, 5)] + [(16, 1, 1)] + [(16, 3, 2)] * 4 + [(24, 1, 1)] + [(24, 2, 2)] * 2",
@@ -100,3 +101,16 @@ def write_configs(
         )
     )
     return model, run
+
+
+# A FitHuBERT in all its parts.
+SMALL = FitHubertConfig(
+    conv_layers=((16, 10, 5), (16, 1, 1), *[(16, 3, 2)] * 4, (24, 1, 1), *[(24, 2, 2)] * 2),
+    embed_dim=32,
+    pos_conv_kernel=16,
+    pos_conv_groups=4,
+    num_layers=3,
+    ffn_dim=32,
+    num_heads=4,
+    head_dim=40,
+)

@@ -11,7 +11,7 @@ from fithubert_upstream.joint.listen import main
 from fithubert_upstream.joint.model import load_joint, save_joint
 from fithubert_upstream.models.fithubert import FitHubert
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 from .test_model import make
 
 

@@ -18,7 +18,7 @@ from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
 from ..conftest import REPO
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 CLASSES = ("yes", "no", "_silence_")
 TWO_LAYERS = dataclasses.replace(

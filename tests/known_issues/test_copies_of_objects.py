@@ -23,8 +23,7 @@ from fithubert_upstream.teachers.teachers import HubertTeacher
 from fithubert_upstream.upstream.expert import UpstreamExpert
 from fithubert_upstream.upstream.feature_cache import CachedUpstream
 
-from ..helpers.tiny import make_corpus
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL, make_corpus
 
 
 def through_torch_save(thing):

@@ -11,7 +11,7 @@ from fithubert_upstream.teachers.teachers import HubertTeacher
 from fithubert_upstream.upstream.expert import UpstreamExpert
 from fithubert_upstream.upstream.feature_cache import CachedUpstream
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 def replica_of(network: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.checkpoints.student import save_fithubert, with_sorted_metadata
 from fithubert_upstream.models.fithubert import FitHubert
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 def test_a_student_saved_again_is_the_same_file(tmp_path):

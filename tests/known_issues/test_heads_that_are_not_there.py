@@ -6,7 +6,7 @@ import torch
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.fithubert import FitHubert
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 @pytest.mark.parametrize("layers", [(9,), (1, 9)])

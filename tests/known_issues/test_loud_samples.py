@@ -8,7 +8,7 @@ from fithubert_upstream.export.traceable import TraceableFitHubert
 from fithubert_upstream.models.feature_extractor import LOUDEST, limit_peaks
 from fithubert_upstream.models.fithubert import FitHubert
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from fithubert_upstream.upstream.expert import UpstreamExpert
 from fithubert_upstream.upstream.onnx_expert import OnnxExpert
 
 from ..conftest import REPO
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 MINI = str(find("fithubert_mini"))
 TRAIN = ("-m", "train", "-u", "fbank", "-d", "ctc", "-n", "x")

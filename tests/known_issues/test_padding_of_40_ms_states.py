@@ -6,7 +6,7 @@ from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 def test_frames_past_the_end_are_zero(tmp_path):

@@ -23,7 +23,7 @@ from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
 
 from ..helpers import small_corpora
 from ..helpers.saved_runs import cut_short, older_than, save_run
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 DATA = "config.downstream_expert.datarc"
 QUICK = ",,".join(

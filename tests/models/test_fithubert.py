@@ -8,16 +8,7 @@ from fithubert_upstream.models.fithubert import FitHubert, fit_frames
 from fithubert_upstream.models.lengths import conv_frames
 from fithubert_upstream.settings.files import find_config
 
-SMALL = FitHubertConfig(
-    conv_layers=((16, 10, 5), (16, 1, 1), *[(16, 3, 2)] * 4, (24, 1, 1), *[(24, 2, 2)] * 2),
-    embed_dim=32,
-    pos_conv_kernel=16,
-    pos_conv_groups=4,
-    num_layers=3,
-    ffn_dim=32,
-    num_heads=4,
-    head_dim=40,
-)
+from ..helpers.tiny import SMALL
 
 
 def count(model) -> int:

@@ -10,7 +10,7 @@ from fithubert_upstream.models.inference import INFERENCE_VARIABLES, from_enviro
 from fithubert_upstream.upstream.expert import UpstreamExpert
 from fithubert_upstream.upstream.hubconf import fithubert_local, fithubert_mini
 
-from .test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 @pytest.fixture(autouse=True)

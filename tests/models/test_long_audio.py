@@ -7,7 +7,7 @@ from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.models.long_audio import encode_windows
 from fithubert_upstream.upstream.hubconf import fithubert_mini, hubert_mini
 
-from .test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 @torch.no_grad()

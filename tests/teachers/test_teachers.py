@@ -10,8 +10,7 @@ from fithubert_upstream.teachers.config import TeacherConfig
 from fithubert_upstream.teachers.teachers import HubertTeacher, TransformersTeacher, load_teacher
 
 from ..checkpoints.test_hubert import HEADS, LAYERS, WIDTH, live_layers, make_live, refused
-from ..helpers.tiny import make_teacher
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL, make_teacher
 
 
 def save_ours(path, **changes) -> str:

@@ -7,7 +7,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 KEYS = ["last_hidden_state", "hidden_states", "projected_states", "hidden_states_40ms"]
 

@@ -10,7 +10,7 @@ from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 from fithubert_upstream.upstream.feature_cache import CachedUpstream, is_utterance_wise
 
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 WAVS = [torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (9000, 16000, 4000)]
 

@@ -17,7 +17,7 @@ from fithubert_upstream.upstream import hubconf
 
 from ..checkpoints.test_student import write_official
 from ..conftest import REPO
-from ..models.test_fithubert import SMALL
+from ..helpers.tiny import SMALL
 
 
 @pytest.fixture

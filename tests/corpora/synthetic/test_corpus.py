@@ -54,7 +54,7 @@ def test_a_complete_corpus_is_kept_and_others_refused(tmp_path):
     before = times(root)
     assert write_corpus(root, corpus(), 1, progress=False) == root
     assert before == times(root)
-    with pytest.raises(FitHubertError, match="'seed': 0.*wanted.*'seed': 1"):
+    with pytest.raises(FitHubertError, match="'seed': 0.*now.*'seed': 1"):
         write_corpus(root, corpus(seed=1), 1)
     mine = tmp_path / "mine"
     mine.mkdir()

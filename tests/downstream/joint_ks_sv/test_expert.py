@@ -19,7 +19,7 @@ from fithubert_upstream.models.fithubert import FitHubert
 
 from ...conftest import REPO
 from ...helpers import small_corpora
-from ...models.test_fithubert import SMALL
+from ...helpers.tiny import SMALL
 
 RUNNER = {
     "total_steps": 6,
