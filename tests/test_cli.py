@@ -6,7 +6,7 @@ from fithubert_upstream import cli
 from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.cli import JOBS, main
 
-from .checkpoints.test_student import write_official
+from .helpers.official import write_official
 
 
 def test_help_shows_every_job_with_an_example(capsys):

@@ -19,7 +19,7 @@ from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 
 from .conftest import REPO
-from .downstream.test_libriphone import write_split
+from .helpers.audio import write_split
 from .helpers.tiny import STUDENT, make_corpus, make_teacher, write_configs
 
 INSTALLED = Path(importlib.util.find_spec("s3prl").submodule_search_locations[0])

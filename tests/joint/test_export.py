@@ -15,8 +15,8 @@ from fithubert_upstream.joint.model import load_joint
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
+from ..helpers.joint_models import CLASSES, TWO_LAYERS
 from ..helpers.tiny import SMALL
-from .test_model import CLASSES, TWO_LAYERS
 
 WAV = torch.randn(7777, generator=torch.Generator().manual_seed(1))
 

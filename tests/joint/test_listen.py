@@ -11,8 +11,8 @@ from fithubert_upstream.joint.listen import main
 from fithubert_upstream.joint.model import load_joint, save_joint
 from fithubert_upstream.models.fithubert import FitHubert
 
+from ..helpers.joint_models import make
 from ..helpers.tiny import SMALL
-from .test_model import make
 
 
 @pytest.fixture

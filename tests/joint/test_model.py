@@ -13,23 +13,15 @@ from safetensors.torch import load_file, save_file
 from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.joint.model import JointModel, JointModelConfig, load_joint, save_joint
+from fithubert_upstream.joint.model import load_joint, save_joint
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
 from ..conftest import REPO
+from ..helpers.joint_models import CLASSES, TWO_LAYERS, make
 from ..helpers.tiny import SMALL
 
-CLASSES = ("yes", "no", "_silence_")
-TWO_LAYERS = dataclasses.replace(
-    SMALL, time_reduction=1, num_layers=2, head_kind="prediction", head_layers=(4, 8, 12), head_dim=24
-)
 SAMPLES = (161, 400, 480, 481, 799, 1120, 8000, 15999, 16000, 23456)
-
-
-def make(student=SMALL, **config) -> JointModel:
-    options = {"classes": CLASSES, "embedding_dim": 5, "threshold": 0.25} | config
-    return JointModel(JointModelConfig(student, **options)).eval()
 
 
 HEADLESS = dataclasses.replace(SMALL, head_layers=())

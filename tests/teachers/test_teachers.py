@@ -9,7 +9,7 @@ from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.teachers.config import TeacherConfig
 from fithubert_upstream.teachers.teachers import HubertTeacher, TransformersTeacher, load_teacher
 
-from ..checkpoints.test_hubert import HEADS, LAYERS, WIDTH, live_layers, make_live, refused
+from ..helpers.live_teachers import HEADS, LAYERS, WIDTH, live_layers, make_live, refused
 from ..helpers.tiny import SMALL, make_teacher
 
 

@@ -15,8 +15,8 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream import hubconf
 
-from ..checkpoints.test_student import write_official
 from ..conftest import REPO
+from ..helpers.official import write_official
 from ..helpers.tiny import SMALL
 
 
