@@ -1,7 +1,11 @@
 """What an install brings (setup.py, read as pip does), and under which licences."""
 
 import runpy
+import shutil
 import site
+import subprocess
+import sys
+import zipfile
 
 import pytest
 import setuptools
@@ -85,3 +89,35 @@ def test_the_dictionary_and_its_licence_are_packaged(arguments):
     passed = arguments()
     assert "fithubert_upstream/assets/cmudict.LICENSE" in passed["license_files"]
     assert "assets/*" in passed["package_data"]["fithubert_upstream"]
+
+
+@pytest.mark.slow
+def test_what_a_wheel_holds(tmp_path):
+    source = tmp_path / "source"
+    for name in ("fithubert_upstream", "downstream_configs"):
+        shutil.copytree(REPO / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPO / name, source)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
+    subprocess.run([*command, str(source)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        found = set(archive.namelist())
+        (metadata,) = [name for name in found if name.endswith(".dist-info/METADATA")]
+        text = archive.read(metadata).decode()
+    inside = {path.relative_to(REPO).as_posix() for path in (REPO / "fithubert_upstream").rglob("*") if path.is_file()}
+    inside = {name for name in inside if "__pycache__" not in name}
+    configs = {f"fithubert_upstream/{path.relative_to(REPO)}" for path in (REPO / "downstream_configs").rglob("*.yaml")}
+    assert {name for name in found if ".dist-info/" not in name} == inside | configs
+    assert "fithubert_upstream/py.typed" in found and any(name.endswith("cmudict.LICENSE") for name in found)
+    assert "Description-Content-Type: text/markdown" in text and "Apache-2.0 AND BSD-2-Clause" in text
