@@ -175,9 +175,10 @@ def _panel(axes, task: str, rows: Sequence[Row], marks: Sequence[Row]) -> None:
     axes.barh(range(len(rows)), [value or 0 for value in values], height=0.62, color=_colours(rows), zorder=2)
     for mark in marks:
         axes.axvline(getattr(mark, task), ls=_MARKS[mark.name], color=INK, lw=1.2, zorder=3)
-    for y, value in enumerate(values):  # a column at the right edge, where neither bars nor marks end
-        place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
-        axes.text(1, y, _number(value), fontsize=9.5, color=INK, **place)
+    for y, value in enumerate(values):  # at the end of its bar, over a mark that may be there
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "bbox": box, "zorder": 4}
+        axes.annotate(_number(value), (value or 0, y), fontsize=9.5, color=INK, **place)
     axes.set_xlim(0, 1.3 * (max(shown, default=0) or 75))
     axes.set_title(TASKS[task].title, fontsize=10.5, color=INK, loc="left")
     direction = "higher" if TASKS[task].higher_is_better else "lower"
