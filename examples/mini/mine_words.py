@@ -27,8 +27,8 @@ from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.corpora.cmudict import entries
 from fithubert_upstream.corpora.speech_commands import COMMANDS
 from fithubert_upstream.files import atomic_path
+from fithubert_upstream.models.lengths import FRAME_RATE
 
-FRAME = 320  # samples
 UPDATES, BATCH = 1500, 8
 BLANK_PENALTY = 4.0  # in nats: CTC's blanks would leave words two frames long
 BEFORE, AFTER = 3, 8  # frames kept around a word, as far as its neighbours leave them: CTC finds the middle of a phone
@@ -147,7 +147,7 @@ def find_words(
 
 def cut(waveform: np.ndarray, word: Word) -> np.ndarray:
     """One second with the word in its middle, its ends faded within 10 ms."""
-    samples = waveform[word.start * FRAME : word.stop * FRAME][:SAMPLE_RATE].copy()
+    samples = waveform[word.start * FRAME_RATE : word.stop * FRAME_RATE][:SAMPLE_RATE].copy()
     ramp = np.linspace(0, 1, SAMPLE_RATE // 100, dtype=np.float32)
     samples[: len(ramp)] *= ramp
     samples[-len(ramp) :] *= ramp[::-1]
