@@ -100,6 +100,7 @@ def run(settings: Settings, output: Path) -> list[Row]:
     """The demo in `output`. Raises FitHubertError when the folder holds a demo of other settings."""
     from .pretrain import expert as pretrain_expert  # noqa: F401  what distillation lacks is told before anything is written
     from .superb import run as superb
+    from .superb.upstreams import build
 
     if settings.minutes:
         library_paths()
@@ -146,7 +147,7 @@ def run(settings: Settings, output: Path) -> list[Row]:
     # who says it stands in lower layers
     voices = evaluate([replace(upstream, feature=None) for upstream in upstreams], ["sv"], "superb_sv")
     rows = [replace(row, sv=voice.sv) for row, voice in zip(rows, voices, strict=True)]
-    times = _forward_times({upstream.label: _build(upstream) for upstream in upstreams})
+    times = _forward_times({upstream.label: build(upstream) for upstream in upstreams})
     _report(rows, times, settings, output)
     print(f"\nResults are in {output} ({(time.time() - started) / 60:.1f} min).")
     return rows
@@ -212,12 +213,6 @@ def _student(settings: Settings, corpus: Path, output: Path) -> str:
         model = load_fithubert(distilled)
         save_fithubert(model.keep_heads(model.config.head_layers[-1:]), student)
     return str(student)
-
-
-def _build(upstream) -> torch.nn.Module:
-    from s3prl import hub
-
-    return getattr(hub, upstream.name)(**({} if upstream.ckpt is None else {"ckpt": upstream.ckpt})).eval()
 
 
 @torch.no_grad()

@@ -7,24 +7,22 @@ last checkpoint.
 
 import argparse
 import itertools
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..corpora.state import corpus_state
 from ..downstream.joint_ks_sv.clips import read_corpora
 from ..downstream.joint_ks_sv.config import JointConfig
 from ..downstream.tasks import Task
 from ..errors import FitHubertError
 from ..files import write_text
-from ..runs.outputs import check_feature_cache, check_output_folder
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
-from ..settings.values import parse_value
-from ..superb.job import Job, Upstream, changed_config, digest_of, identity_of, run_missing
-from ..superb.run import check_labels, count_parameters, parse_upstream
+from ..superb.configs import changed_config
+from ..superb.job import Job
+from ..superb.jobs import Jobs, add_flags
+from ..superb.jobs import parse_override as read_override
+from ..superb.upstreams import Upstream, parse_upstream
 from .tables import Run, markdown, plot, write_csv
 
 MODES = ("frozen", "fine-tuned")
@@ -35,6 +33,7 @@ _SV = Task("sv", "Speaker verification", _DOWNSTREAM, "joint_ks_sv/{split}-eer",
 # No tag and metric of its own: its results are those of the two.
 _JOINT = Task("joint", "Keyword spotting and speaker verification", _DOWNSTREAM, "", _SPLIT, _BEST, "", 100)
 _TASKS = {task.key: task for task in (_KS, _SV, _JOINT)}
+OVERRIDE = "[WHICH:]KEY=VALUE"
 _HALVED = ("total_steps", "log_step", "eval_step", "save_step")
 _PAPERS_CONFIG = "joint_ks_sv.yaml"
 _UPDATES = (
@@ -97,15 +96,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: fithubert joint-report -u teacher=hubert_base -u student=fithubert:student.safetensors",
     )
     parser.add_argument(
-        "-u",
-        "--upstream",
-        action="append",
-        required=True,
-        metavar="[LABEL=]NAME[:CKPT][@FEATURE]",
-        help="an upstream of s3prl's hub, with its checkpoint and the feature to use (default: the weighted sum of its "
-        "hidden states); give it several times to compare",
-    )
-    parser.add_argument(
         "-c", "--config", default=Plan.config, help="of joint runs; a file or a packaged one (default: %(default)s)"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds), help="default: 1 2 3")
@@ -115,14 +105,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--override",
         action="append",
         default=[],
-        metavar="[WHICH:]KEY=VALUE",
+        metavar=OVERRIDE,
         help="override the config of all runs, for example runner.total_steps=500 (applied before steps are halved), "
         "or only of ks:, sv:, joint:, frozen: or fine-tuned: runs, for example frozen:optimizer.lr=1e-3 (applied last)",
     )
-    parser.add_argument(
-        "--feature-cache", metavar="DIR", help="keep frozen upstreams' features there: faster, same numbers"
-    )
-    parser.add_argument("-o", "--output", default="result/joint", help="output folder (default: %(default)s)")
+    add_flags(parser, "result/joint")
     return parser
 
 
@@ -139,22 +126,17 @@ def main(argv: list[str]) -> list[Run]:
 
 
 def parse_override(text: str) -> tuple[str | None, str, Any]:
-    """Read `[WHICH:]KEY=VALUE`, WHICH of `KINDS` or `MODES`; the value as Python or YAML has it.
+    """Read `[WHICH:]KEY=VALUE`, WHICH of `KINDS` or `MODES`.
 
     Raises
     ------
     FitHubertError
-        It is not of that form.
+        It is not of that form, or changes the tasks themselves.
     """
-    which = (*KINDS, *MODES)
-    match = re.fullmatch(rf"(?:({'|'.join(which)}):)?(\w[\w.-]*)=(.+)", text)
-    if match is None or match[2] == "downstream_expert.tasks":
-        raise FitHubertError(
-            f"--override {text}: expected [WHICH:]KEY=VALUE with WHICH one of {', '.join(which)}; "
-            "downstream_expert.tasks cannot be overridden; for example sv:runner.total_steps=100"
-        )
-    only, key, value = match.groups()
-    return only, key, parse_value(value, f"--override {text}")
+    which, key, value = read_override(text, OVERRIDE, [*KINDS, *MODES], "sv:runner.total_steps=100")
+    if key == "downstream_expert.tasks":
+        raise FitHubertError(f"--override {text}: downstream_expert.tasks cannot be overridden; choose with --tasks")
+    return which, key, value
 
 
 def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[Run]:
@@ -183,46 +165,31 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
         A corpus, config, upstream or checkpoint is not there, `output` holds results of other settings, or a run
         failed; what was finished before stays.
     """
-    check_output_folder(output)
-    check_feature_cache(plan.feature_cache)
-    output = Path(output).absolute()
-    check_labels(upstreams)
+    jobs = Jobs(upstreams, output, plan.feature_cache)
     for which, key, _ in plan.overrides:
         if which not in (None, *plan.tasks, *plan.modes):
             runs = ", ".join([*plan.tasks, *plan.modes])
             raise FitHubertError(f"--override {which}:{key}: expected one of the runs that are made, {runs}")
     configs = {(kind, mode): config_of(kind, mode, plan) for kind in plan.tasks for mode in plan.modes}
-    corpus_now = {key: partial(corpus_state, _DOWNSTREAM, config) for key, config in configs.items()}
-    corpora = {key: state() for key, state in corpus_now.items()}
-    digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
-    jobs = {}
     for seed, upstream, mode, kind in itertools.product(plan.seeds, upstreams, plan.modes, plan.tasks):
-        config, frozen = configs[kind, mode], mode == "frozen"
-        jobs[upstream.label, mode, kind, seed] = JointJob(
+        jobs.add(
+            f"{kind.upper()} on {upstream.label}, {mode}, seed {seed}",
             upstream,
             _TASKS[kind],
-            identity_of(upstream, digests[upstream.label], config, seed=seed, mode=mode, **corpora[kind, mode]),
-            output / upstream.label / mode / kind / f"seed-{seed}",
-            config,
-            () if frozen else ("-f",),
-            plan.feature_cache if frozen else None,
-            corpus_now[kind, mode],
+            configs[kind, mode],
+            Path(upstream.label, mode, kind, f"seed-{seed}"),
+            seed=seed,
+            flags=() if mode == "frozen" else ("-f",),
+            kind=JointJob,
+            mode=mode,
         )
-    for job in jobs.values():
-        job.check()
-    if not all(job.result_file.is_file() for job in jobs.values()):
-        check_corpora(configs.values())
-    parameters = {upstream.label: count_parameters(upstream) for upstream in upstreams}
-
-    titles = {f"{kind.upper()} on {label}, {mode}, seed {seed}": job for (label, mode, kind, seed), job in jobs.items()}
-    run_missing(titles, output, lambda: _report(jobs, parameters, plan, output))
-    return _report(jobs, parameters, plan, output)
+    return jobs.run(check_corpora, lambda parameters: _report(jobs.by_title.values(), parameters, plan, jobs.output))
 
 
-def check_corpora(configs: Iterable[dict[str, Any]]) -> None:
+def check_corpora(jobs: Iterable[Job]) -> None:
     """Raise FitHubertError, before hours are spent, for what would stop one of the runs."""
-    for config in configs:
-        read_corpora(JointConfig.from_dict(config["downstream_expert"], "config.downstream_expert"))
+    for expert in {str(job.config["downstream_expert"]): job.config["downstream_expert"] for job in jobs}.values():
+        read_corpora(JointConfig.from_dict(expert, "config.downstream_expert"))
 
 
 def config_of(kind: str, mode: str, plan: Plan) -> dict[str, Any]:
@@ -250,14 +217,15 @@ def config_of(kind: str, mode: str, plan: Plan) -> dict[str, Any]:
     return expand_variables(changed_config(config, last, kind, _DOWNSTREAM))
 
 
-def _report(jobs: dict[tuple, JointJob], parameters: dict[str, int], plan: Plan, output: Path) -> list[Run]:
-    """Write tables.md, runs.csv and joint.png of what is there."""
+def _report(jobs: Iterable[Job], parameters: Mapping[str, int], plan: Plan, output: Path) -> list[Run]:
+    """Write tables.md, runs.csv and joint.png of the runs that are finished."""
     runs, steps = [], {}
-    for (label, mode, kind, seed), job in jobs.items():
-        steps[kind] = job.identity["runner.total_steps"]
+    for job in jobs:
+        label, kind, about = job.upstream.label, job.task.key, job.identity
+        steps[kind] = about["runner.total_steps"]
         if (result := job.result()) is not None:
-            ks, sv = result.get("ks"), result.get("sv")
-            runs.append(Run(label, parameters[label], mode, kind, seed, ks, sv, result["steps"], result["note"]))
+            ks, sv, done, note = (result.get(name) for name in ("ks", "sv", "steps", "note"))
+            runs.append(Run(label, parameters[label], about["mode"], kind, about["seed"], ks, sv, done, note))
     overrides = [f"{f'{only}:' if only else ''}{key}={value}" for only, key, value in plan.overrides]
     about = (
         f"Keyword spotting and speaker verification, one linear layer each: "

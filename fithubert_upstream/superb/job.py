@@ -1,13 +1,11 @@
 """One task on one upstream: what its result depends on, and how it is trained, tested and remembered."""
 
-import copy
-import hashlib
 import json
 import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,130 +13,16 @@ from typing import Any
 import torch
 
 from ..checkpoints.torch_files import states_in
-from ..compat.s3prl_settings import read_settings
 from ..corpora.state import DIGEST, FILES, PLACES, changed
 from ..downstream import run as run_downstream
-from ..downstream.overrides import check_given, put
-from ..downstream.tasks import TASKS, Task
+from ..downstream.tasks import Task
 from ..errors import FitHubertError
 from ..files import write_json, write_text
 from ..models.inference import INFERENCE_VARIABLES
 from ..runs.folders import check_free
 from ..runs.versions import versions
-from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from ..settings.values import dump_yaml
-
-_SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """An upstream as s3prl's -u, -k and -s name it; `feature` None is s3prl's weighted sum of hidden states."""
-
-    label: str
-    name: str
-    ckpt: str | None = None
-    feature: str | None = None
-
-    @property
-    def flags(self) -> list[str]:
-        flags = ["-u", self.name]
-        if self.ckpt is not None:  # absolute: training may go on from another folder
-            flags += ["-k", str(Path(self.ckpt).absolute()) if Path(self.ckpt).exists() else self.ckpt]
-        return flags if self.feature is None else [*flags, "-s", self.feature]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all tasks of a table share.
-
-    Parameters
-    ----------
-    configs : str
-        `full` (SUPERB's own) or `mini`.
-    librispeech, speech_commands, voxceleb1 : str, optional
-        Folders of the corpora; None takes the environment variable of that name.
-    overrides : tuple of (task, key, value)
-        Changes to configs, such as ("asr", "runner.total_steps", 100).
-    splits : three lists of str, optional
-        Folders of a corpus in LibriSpeech's layout to train, choose and test on, if not the config's.
-    skip_oov : bool
-        Phone recognition leaves out utterances with words that the lexicon lacks.
-    seed : int
-        Of heads and batches.
-    feature_cache : str, optional
-        Folder where features of the upstreams are kept; it changes no number.
-    """
-
-    configs: str = "mini"
-    librispeech: str | None = None
-    speech_commands: str | None = None
-    voxceleb1: str | None = None
-    overrides: tuple[tuple[str, str, Any], ...] = ()
-    splits: tuple[list[str], list[str], list[str]] | None = None
-    skip_oov: bool = False
-    seed: int = 1337
-    feature_cache: str | None = None
-
-    @property
-    def comparable(self) -> bool:
-        """Whether results on the real corpora compare with published ones."""
-        changed = [key for _, key, _ in self.overrides if key != _SEARCHED]
-        return self.configs == "full" and not changed and self.splits is None and not self.skip_oov
-
-
-def task_changes(key: str, settings: Settings, output: Path) -> dict[str, Any]:
-    """What a task's config is overridden with: dotted key -> value."""
-    changes: dict[str, Any] = {}
-    if key == "asr":
-        changes["downstream_expert.datarc.bucket_file"] = str(output / "len_for_bucket")
-    names = {"pr": ("corpus", ("train", "dev", "test")), "asr": ("datarc", ("train", "dev-clean", "test-clean"))}
-    if key in names and settings.splits is not None:
-        section, splits = names[key]
-        for split, folders in zip(splits, settings.splits, strict=True):
-            changes[f"downstream_expert.{section}.{split}"] = list(folders)
-    return changes | {name: value for task, name, value in settings.overrides if task == key}
-
-
-def task_config(
-    key: str, settings: Settings, changes: dict[str, Any], variables: Mapping[str, str] = os.environ
-) -> dict[str, Any]:
-    """A task's config, finished: with `changes` (dotted key -> value), and `${NAME}` filled in from `variables`."""
-    name = f"{key}.yaml" if settings.configs == "full" else f"mini/{key}.yaml"
-    config = read_yaml(find_config(name, DOWNSTREAM_CONFIGS))
-    return expand_variables(changed_config(config, changes, key, TASKS[key].downstream), variables=variables)
-
-
-def changed_config(config: dict[str, Any], changes: dict[str, Any], key: str, downstream: str) -> dict[str, Any]:
-    """A task's config with `changes` (dotted key -> value); fewer steps bring as few between evaluations and states.
-
-    Raises
-    ------
-    FitHubertError
-        Nothing reads a key, a section is none, or no checkpoint would be saved; `key` names the run.
-    """
-    config = copy.deepcopy(config)
-    for name, value in changes.items():
-        put(config, name.split("."), value, f"--override {key}:{name}")
-    try:
-        config.update(read_settings(downstream, config))
-        check_given(downstream, config, changes)
-    except FitHubertError as error:
-        raise FitHubertError(f"{key}: {error}") from None
-    runner = config.get("runner", {})
-    for name in ("total_steps", "eval_step", "save_step"):
-        steps = runner.get(name)
-        if steps is None:
-            raise FitHubertError(f"{key}: expected a whole number of steps as runner.{name}, found {steps}")
-    for name in ("eval_step", "save_step"):  # fewer steps than one of these, and there would be no checkpoint
-        if "runner.total_steps" in changes and f"runner.{name}" not in changes:
-            runner[name] = min(runner[name], runner["total_steps"])
-    if runner["save_step"] > runner["total_steps"]:
-        raise FitHubertError(
-            f"{key}: expected runner.save_step of at most runner.total_steps, {runner['total_steps']}, so that a "
-            f"checkpoint is saved, found {runner['save_step']}"
-        )
-    return config
+from .upstreams import Upstream
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
@@ -165,21 +49,6 @@ def _flat(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def digest_of(ckpt: str | None) -> str | None:
-    """SHA-256 of a checkpoint's bytes (of all files of a folder); a URL or a name on a hub stands for itself."""
-    if ckpt is None or not Path(ckpt).exists():
-        return ckpt
-    root = Path(ckpt)
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(b"" if path == root else path.relative_to(root).as_posix().encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -310,18 +179,3 @@ class Job:
         # s3prl keeps no best one while the error rate on dev is 100 % or more, or the accuracy 0
         note = f"{self.task.key.upper()} has no best checkpoint on dev: the last one was tested"
         return ["-e", str(states[-1])], note
-
-
-def run_missing(jobs: Mapping[str, Job], output: Path, report: Callable[[], Any]) -> None:
-    """Run the jobs that have no result yet, title -> job, and `report` after each: a long run can be looked at."""
-    for number, (title, job) in enumerate(jobs.items(), 1):
-        progress = f"\n== {title} ({number} of {len(jobs)})"
-        if job.result_file.is_file():
-            print(f"{progress}: already done", flush=True)
-            continue
-        print(progress, flush=True)
-        try:
-            job.run()
-        except FitHubertError as error:
-            raise FitHubertError(f"{title}: {error}; results so far are kept in {output}") from error
-        report()

@@ -16,7 +16,8 @@ from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint import report as joint_report
 from fithubert_upstream.joint.report import Plan, build_parser, config_of, main, parse_override, run
-from fithubert_upstream.superb.job import Upstream
+from fithubert_upstream.superb import jobs
+from fithubert_upstream.superb.upstreams import Upstream
 
 from ..helpers import small_corpora
 
@@ -93,7 +94,7 @@ def runner(monkeypatch, tmp_path):
     monkeypatch.setattr(joint_report, "check_corpora", list)  # there are none
     monkeypatch.setattr(joint_report, "plot", lambda runs, path, comparable: path.touch())  # test_joint_tables draws it
     parameters = {"teacher": 2_000_000, "student": 500_000}
-    monkeypatch.setattr(joint_report, "count_parameters", lambda upstream: parameters.get(upstream.label, 0))
+    monkeypatch.setattr(jobs, "count_parameters", lambda upstream: parameters.get(upstream.label, 0))
     monkeypatch.setenv("DSPSPEECH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "student.safetensors").write_bytes(b"weights")

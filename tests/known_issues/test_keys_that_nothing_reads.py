@@ -14,7 +14,7 @@ from fithubert_upstream.joint import report as joint_report
 from fithubert_upstream.pretrain.run import build_parser, read_arguments
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, available_configs, find_config, from_dict, read_yaml
 from fithubert_upstream.superb import run as superb
-from fithubert_upstream.superb.job import task_changes, task_config
+from fithubert_upstream.superb.configs import task_changes, task_config
 from fithubert_upstream.superb.run import Settings
 
 TASKS = {"pr": "ctc", "asr": "asr", "ks": "speech_commands", "sv": "sv_voxceleb1", "joint_ks_sv": "joint_ks_sv"}

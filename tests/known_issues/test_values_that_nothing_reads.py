@@ -13,7 +13,7 @@ from fithubert_upstream.downstream.run import main
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config, from_dict, read_yaml
 from fithubert_upstream.settings.values import parse_value
-from fithubert_upstream.superb.job import Settings, task_config
+from fithubert_upstream.superb.configs import Settings, task_config
 from fithubert_upstream.teachers.config import TeacherConfig
 
 TASKS = {"pr": "ctc", "asr": "asr", "ks": "speech_commands", "sv": "sv_voxceleb1"}

@@ -16,8 +16,11 @@ from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.superb import jobs
 from fithubert_upstream.superb import run as superb
-from fithubert_upstream.superb.run import Settings, Upstream, main, parse_override, parse_upstream, run
+from fithubert_upstream.superb.configs import CORPORA, Settings
+from fithubert_upstream.superb.run import main, parse_override, run
+from fithubert_upstream.superb.upstreams import Upstream, count_parameters, digest_of, parse_upstream
 
 from ..helpers.tiny import STUDENT
 
@@ -77,7 +80,7 @@ def runner(monkeypatch):
     runner = Runner()
     monkeypatch.setattr(run_downstream, "main", runner)
     monkeypatch.setattr(superb, "plot", lambda rows, published, path: path.touch())  # test_superb_report draws it
-    monkeypatch.setattr(superb, "count_parameters", lambda upstream: 0 if upstream.name == "fbank" else 1_234_567)
+    monkeypatch.setattr(jobs, "count_parameters", lambda upstream: 0 if upstream.name == "fbank" else 1_234_567)
     return runner
 
 
@@ -304,14 +307,14 @@ def test_the_digest_of_a_folder_changes_with_its_files(tmp_path):
     folder = tmp_path / "teacher"
     (folder / "sub").mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    digests = {superb.digest_of(str(folder))}
+    digests = {digest_of(str(folder))}
     (folder / "sub" / "weights").write_text("1")
-    digests.add(superb.digest_of(str(folder)))
+    digests.add(digest_of(str(folder)))
     (folder / "sub" / "weights").write_text("2")
-    digests.add(superb.digest_of(str(folder)))
+    digests.add(digest_of(str(folder)))
     (folder / "sub" / "weights").rename(folder / "sub" / "model")
-    digests.add(superb.digest_of(str(folder)))
-    assert len(digests) == 4 and superb.digest_of("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
+    digests.add(digest_of(str(folder)))
+    assert len(digests) == 4 and digest_of("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
 
 
 @pytest.mark.parametrize(
@@ -414,7 +417,7 @@ def test_a_missing_corpus_is_told_before_anything_runs(runner, corpora, monkeypa
     with pytest.raises(FitHubertError, match=f"{task}.*{variable}"):
         run(TWO[:1], ALL, Settings(), "out")
     assert not runner.calls
-    run(TWO[:1], [key for key in ALL if superb.CORPORA[key] != variable], Settings(), "out")  # not needed by the others
+    run(TWO[:1], [key for key in ALL if CORPORA[key] != variable], Settings(), "out")  # not needed by the others
     assert runner.calls
 
 
@@ -444,12 +447,12 @@ def test_parameters_of_real_upstreams(tmp_path):
     model = FitHubert(FitHubertConfig.from_dict(STUDENT))
     ckpt = str(tmp_path / "student.safetensors")
     save_fithubert(model, ckpt)
-    assert superb.count_parameters(Upstream("fbank", "fbank")) == 0
-    count = superb.count_parameters(Upstream("s", "fithubert", ckpt, "last_hidden_state"))
+    assert count_parameters(Upstream("fbank", "fbank")) == 0
+    count = count_parameters(Upstream("s", "fithubert", ckpt, "last_hidden_state"))
     assert count == sum(p.numel() for p in model.parameters())
     with pytest.raises(FitHubertError, match="expected a feature named last_state, found .*last_hidden_state"):
-        superb.count_parameters(Upstream("s", "fithubert", ckpt, "last_state"))
+        count_parameters(Upstream("s", "fithubert", ckpt, "last_state"))
     with pytest.raises(FitHubertError, match="nowhere.safetensors"):
-        superb.count_parameters(Upstream("s", "fithubert", str(tmp_path / "nowhere.safetensors")))
+        count_parameters(Upstream("s", "fithubert", str(tmp_path / "nowhere.safetensors")))
     with pytest.raises(FitHubertError, match="nearest: .*fithubert"):
-        superb.count_parameters(Upstream("s", "fithubrt", ckpt))
+        count_parameters(Upstream("s", "fithubrt", ckpt))
