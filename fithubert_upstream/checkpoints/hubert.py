@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import safetensors
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import FitHubertError
 from ..models.config import FitHubertConfig, parse_conv_layers
 from ..models.fithubert import FitHubert
-from .student import build_model
 from .torch_files import Inert, InertUnpickler, read_torch
+from .weights import build_model, conv_shapes, options_from_shapes, rename
 
 # What a Base type has, by the names of transformers and of fairseq. A config that says otherwise is
 # refused; one that says nothing has the default of its library, which is this.
@@ -55,31 +54,6 @@ UNUSED = frozenset(
 
 _WRAPPERS = re.compile(r"^(hubert\.|wav2vec2\.|w2v_encoder\.)?(w2v_model\.)?")  # around a fine-tuned model's
 _LARGE = re.compile(r"feature_extractor\.conv_layers\.([1-9]\d*\.(layer_norm|2\.1)\.|\d+\.(conv|0)\.bias)")
-_MODULES = {
-    "feature_extractor.conv_layers.0.layer_norm": "feature_extractor.norm",
-    "feature_extractor.conv_layers.0.2": "feature_extractor.norm",
-    "feature_projection.layer_norm": "feature_norm",
-    "layer_norm": "feature_norm",
-    "feature_projection.projection": "feature_projection",
-    "post_extract_proj": "feature_projection",
-    "encoder.pos_conv_embed.conv": "pos_conv",
-    "encoder.pos_conv.0": "pos_conv",
-    "encoder.layer_norm": "encoder_norm",
-}
-_LAYER_MODULES = {
-    **{
-        f"{attention}.{which}_proj": f"attention.{which}" for attention in ("attention", "self_attn") for which in "qkv"
-    },
-    "attention.out_proj": "attention.out",
-    "self_attn.out_proj": "attention.out",
-    "layer_norm": "attention_norm",
-    "self_attn_layer_norm": "attention_norm",
-    "feed_forward.intermediate_dense": "fc1",
-    "fc1": "fc1",
-    "feed_forward.output_dense": "fc2",
-    "fc2": "fc2",
-    "final_layer_norm": "ffn_norm",
-}
 
 
 def from_transformers(model: str, config: Mapping[str, Any]) -> FitHubert:
@@ -153,7 +127,8 @@ def from_state(state: Mapping[str, Any], config: Mapping[str, Any], where: str |
     large = next((name for name in state if _LARGE.search(name)), None)
     if large is not None:
         raise FitHubertError(f"{where}: {_ONLY_BASE}, found {large}, as Large types have it")
-    weights = _rename(state, where)
+    used = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor) and not is_unused(name)}
+    weights = rename({_WRAPPERS.sub("", name): tensor for name, tensor in used.items()}, where)
     needed = ("feature_extractor.convs.0.weight", "feature_projection.weight", "pos_conv.weight_v")
     missing = [name for name in (*needed, "layers.0.fc1.weight") if name not in weights]
     if missing:
@@ -179,65 +154,20 @@ def is_unused(name: str) -> bool:
     return _WRAPPERS.sub("", name).split(".")[0] in UNUSED
 
 
-def _rename(state: Mapping[str, Any], where: str | Path) -> dict[str, Tensor]:
-    """Any container's names -> ours. A name that is not known stays, and is reported as unexpected."""
-    weights: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or is_unused(name):
-            continue
-        ours = _our_name(name)
-        if ours in weights:
-            raise FitHubertError(f"{where}: expected each weight once, found {name} to be {ours} a second time")
-        weights[ours] = tensor
-    for name in [name for name in weights if ".attention.q." in name]:  # three projections become one
-        parts = [name.replace(".attention.q.", f".attention.{which}.") for which in "qkv"]
-        if all(part in weights for part in parts):
-            joined = torch.cat([weights.pop(part) for part in parts])
-            weights[name.replace(".attention.q.", ".attention.qkv.")] = joined
-    return weights
-
-
-def _our_name(name: str) -> str:
-    plain = _WRAPPERS.sub("", name)
-    plain = plain.replace("encoder.transformer.", "encoder.")  # torchaudio has two rooms more than transformers
-    plain = plain.replace("encoder.feature_projection.", "feature_projection.")
-    plain = plain.replace(".parametrizations.weight.original0", ".weight_g")
-    plain = plain.replace(".parametrizations.weight.original1", ".weight_v")
-    module, _, kind = plain.rpartition(".")
-    if module in _MODULES:
-        return f"{_MODULES[module]}.{kind}"
-    if match := re.fullmatch(r"feature_extractor\.conv_layers\.(\d+)\.(conv|0)", module):
-        return f"feature_extractor.convs.{match[1]}.{kind}"
-    match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", module)
-    if match and match[2] in _LAYER_MODULES:
-        return f"layers.{match[1]}.{_LAYER_MODULES[match[2]]}.{kind}"
-    return name
-
-
 def _model_config(weights: Mapping[str, Tensor], config: Mapping[str, Any], where: str | Path) -> FitHubertConfig:
-    convs: list[tuple[int, int]] = []  # (channels, kernel) of each convolution
-    while (name := f"feature_extractor.convs.{len(convs)}.weight") in weights:
-        convs.append((weights[name].size(0), weights[name].size(2)))
-    strides = _strides(config)
+    convs, strides = conv_shapes(weights), _strides(config)
     if len(strides) != len(convs):
         raise FitHubertError(f"{where}: expected a stride for each of {len(convs)} convolutions, found {strides}")
-    width, _ = weights["feature_projection.weight"].shape
     heads = config.get("num_attention_heads", config.get("encoder_attention_heads"))
     if heads is None and config:
         raise FitHubertError(f"{where}: expected the number of attention heads in its config, found none")
-    _, group_width, pos_conv_kernel = weights["pos_conv.weight_v"].shape
-    layers = {int(match[1]) for name in weights if (match := re.match(r"layers\.(\d+)\.", name))}
+    shapes = options_from_shapes(weights)
     return FitHubertConfig.from_dict(
         {
             "conv_layers": [(*conv, stride) for conv, stride in zip(convs, strides, strict=True)],
-            "embed_dim": width,
-            "pos_conv_kernel": pos_conv_kernel,
-            "pos_conv_groups": width // group_width,
-            "time_reduction": 1,
-            "num_layers": max(layers) + 1,
-            "ffn_dim": weights["layers.0.fc1.weight"].size(0),
-            "num_heads": heads or max(width // HEAD_WIDTH, 1),
+            "num_heads": heads or max(shapes["embed_dim"] // HEAD_WIDTH, 1),
             "head_layers": (),
+            **shapes,
         },
         str(where),
     )

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import FitHubertError
 from ..models.whisper import LONGEST, MELS, WhisperConfig, WhisperEncoder
-from .student import fill_weights, read_safetensors
+from .student import read_safetensors
+from .weights import fill_weights
 
 BINARY_VERSION, SPEC, REVISION = 6, "WhisperSpec", 3
 _DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}  # CTranslate2's numbers; of weights as published, fp16

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.student import build_model, check_file
+from ..checkpoints.student import check_file
 from ..checkpoints.torch_files import read_torch
+from ..checkpoints.weights import build_model
 from ..compat import s3prl as s3prl_compat
 from ..downstream.flags import DEFAULTS
 from ..downstream.joint_ks_sv.config import KeywordConfig

@@ -16,7 +16,8 @@ from ..assets import JOINT, find
 from ..audio import SAMPLE_RATE
 from ..audio.silence import trim_silence
 from ..checkpoints.student import FORMAT as STUDENT_FORMAT
-from ..checkpoints.student import check_file, fill_weights, read_safetensors, save_safetensors
+from ..checkpoints.student import check_file, read_safetensors, save_safetensors
+from ..checkpoints.weights import fill_weights
 from ..errors import FitHubertError
 from ..models.config import FitHubertConfig
 from ..models.fithubert import FitHubert

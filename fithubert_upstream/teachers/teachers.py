@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..audio import SAMPLE_RATE
-from ..checkpoints import hubert as teacher_weights
+from ..checkpoints import hubert
 from ..checkpoints.load import load_fithubert
 from ..checkpoints.speaker import load_speaker_encoder
 from ..checkpoints.whisper import load_whisper
@@ -130,7 +130,7 @@ class TransformersTeacher(Teacher):
                 f"teacher {model}: expected a transformers model, found: {_one_line(error)}"
             ) from error
         for kind in ("missing", "unexpected"):
-            names = sorted(name for name in info[f"{kind}_keys"] if not teacher_weights.is_unused(name))
+            names = sorted(name for name in info[f"{kind}_keys"] if not hubert.is_unused(name))
             if names:
                 raise FitHubertError(f"teacher {model}: {len(names)} weights {kind}, such as {names[0]}")
         self._freeze(model)
@@ -151,7 +151,7 @@ class TorchaudioTeacher(Teacher):
             import torchaudio
 
             self.model = torchaudio.models.wavlm_base()  # Base and Base+ differ in their training only
-            weights, _ = teacher_weights.read_file(ckpt)
+            weights, _ = hubert.read_file(ckpt)
             try:
                 self.model.load_state_dict(weights)
             except RuntimeError as error:
@@ -239,9 +239,9 @@ def _from_transformers(model: str) -> Teacher:
     if kind not in TRANSFORMERS_TYPES:
         raise FitHubertError(f"teacher {model}: expected a model of type {', '.join(TRANSFORMERS_TYPES)}, found {kind}")
     if kind == "wavlm":
-        teacher_weights.check_base(config, model)
+        hubert.check_base(config, model)
         return TransformersTeacher(model)
-    return HubertTeacher(model, teacher_weights.from_transformers(model, config))
+    return HubertTeacher(model, hubert.from_transformers(model, config))
 
 
 def _from_s3prl(name: str, ckpt: str | None) -> Teacher:
@@ -262,7 +262,7 @@ def _from_s3prl(name: str, ckpt: str | None) -> Teacher:
         raise FitHubertError(
             f"teacher {name}: expected s3prl to build it{f' from {ckpt}' if ckpt else ''}, found: {_one_line(error)}"
         ) from error
-    model = teacher_weights.from_s3prl(upstream, name)
+    model = hubert.from_s3prl(upstream, name)
     return S3prlTeacher(name, upstream) if model is None else HubertTeacher(name, model)
 
 
@@ -274,8 +274,8 @@ def _from_torchaudio(bundle: str, ckpt: str | None) -> Teacher:
     if bundle.startswith("WAVLM"):
         return TorchaudioTeacher(bundle, ckpt)
     if ckpt is not None:
-        return HubertTeacher(bundle, teacher_weights.from_file(ckpt))
-    return HubertTeacher(bundle, teacher_weights.from_state(_torchaudio_bundle(bundle).state_dict(), {}, bundle))
+        return HubertTeacher(bundle, hubert.from_file(ckpt))
+    return HubertTeacher(bundle, hubert.from_state(_torchaudio_bundle(bundle).state_dict(), {}, bundle))
 
 
 def _from_fithubert(name: str) -> Teacher:
@@ -319,7 +319,7 @@ LOADERS: dict[str, Callable[[TeacherConfig], Teacher]] = {
     "s3prl": lambda config: _from_s3prl(config.model, config.ckpt),
     "torchaudio": lambda config: _from_torchaudio(config.model, config.ckpt),
     "fairseq": lambda config: HubertTeacher(
-        config.ckpt or config.model, teacher_weights.from_file(config.ckpt or config.model)
+        config.ckpt or config.model, hubert.from_file(config.ckpt or config.model)
     ),
     "fithubert": lambda config: _from_fithubert(config.model),
     "whisper": lambda config: WhisperTeacher(config.model),
