@@ -214,7 +214,7 @@ def config_of(kind: str, mode: str, plan: Plan) -> dict[str, Any]:
         own |= {f"runner.{name}": max(1, count // 2) for name, count in steps.items()}
     config = changed_config(config, own, kind, _DOWNSTREAM)
     last = {key: value for only, key, value in plan.overrides if only in (kind, mode)}
-    return expand_variables(changed_config(config, last, kind, _DOWNSTREAM))
+    return expand_variables(changed_config(config, last, kind, _DOWNSTREAM), "", flag="--override ")
 
 
 def _report(jobs: Iterable[Job], parameters: Mapping[str, int], plan: Plan, output: Path) -> list[Run]:

@@ -62,8 +62,19 @@ def available_configs(folders: tuple[Path, ...] = MODEL_CONFIGS) -> list[str]:
     return sorted({path.relative_to(folder).as_posix() for folder in folders for path in folder.rglob("*.yaml")})
 
 
-def expand_variables(value, key: str = "config", variables: Mapping[str, str] = os.environ):
+def expand_variables(value, key: str = "config", variables: Mapping[str, str] = os.environ, flag: str = "-o "):
     """Fill in `${NAME}` from the environment, or from `variables`, in every string of a config.
+
+    Parameters
+    ----------
+    value
+        The config, or a part of it.
+    key
+        Its dotted name.
+    variables
+        Name -> text.
+    flag
+        What the command line has before a key that is changed, for the error: `-o ` is s3prl's.
 
     Raises
     ------
@@ -71,16 +82,16 @@ def expand_variables(value, key: str = "config", variables: Mapping[str, str] = 
         A variable is not set.
     """
     if isinstance(value, dict):
-        return {name: expand_variables(entry, f"{key}.{name}", variables) for name, entry in value.items()}
+        prefix = f"{key}." if key else ""
+        return {name: expand_variables(entry, f"{prefix}{name}", variables, flag) for name, entry in value.items()}
     if isinstance(value, list):
-        return [expand_variables(entry, key, variables) for entry in value]
+        return [expand_variables(entry, key, variables, flag) for entry in value]
     if not isinstance(value, str):
         return value
 
     def variable(match: re.Match) -> str:
         name = match.group(1)
         if name not in variables:
-            flag = "-o " if key.startswith("config.") else ""  # s3prl's way, and `fithubert distill`'s
             raise FitHubertError(
                 f"{key}: expected the environment variable {name} (the config says {value}), found it unset; "
                 f"export {name}=..., or give {flag}{key}=..."

@@ -91,7 +91,8 @@ def task_config(
     """A task's config, finished: with `changes` (dotted key -> value), and `${NAME}` filled in from `variables`."""
     name = f"{key}.yaml" if settings.configs == "full" else f"mini/{key}.yaml"
     config = read_yaml(find_config(name, DOWNSTREAM_CONFIGS))
-    return expand_variables(changed_config(config, changes, key, TASKS[key].downstream), variables=variables)
+    config = changed_config(config, changes, key, TASKS[key].downstream)
+    return expand_variables(config, "", variables, f"--override {key}:")
 
 
 def changed_config(config: dict[str, Any], changes: dict[str, Any], key: str, downstream: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The runs of a table, made one after another into one folder: what `superb` and `joint-report` share."""
 
 import argparse
+import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +59,15 @@ def parse_override(text: str, form: str, names: Sequence[str], example: str) -> 
         )
     name, key, value = match.groups()
     return name, key, parse_value(value, f"--override {text}")
+
+
+@contextlib.contextmanager
+def advice_for(task: Task) -> Iterator[None]:
+    """In a table, a task's config is changed with --override, where s3prl's runner has -o."""
+    try:
+        yield
+    except FitHubertError as error:
+        raise FitHubertError(str(error).replace("-o config.", f"--override {task.key}:")) from error
 
 
 class Jobs:
@@ -128,7 +138,7 @@ class Jobs:
         Parameters
         ----------
         check_corpora
-            Called once with the jobs that are still to be run, before any of them.
+            Called before any run, with the jobs of each task that are still to be run.
         report
             Called with the parameters of each upstream, label -> count, after each run and at the end.
 
@@ -144,7 +154,10 @@ class Jobs:
         """
         for job in self.by_title.values():
             job.check()
-        check_corpora([job for job in self.by_title.values() if not job.result_file.is_file()])
+        missing = [job for job in self.by_title.values() if not job.result_file.is_file()]
+        for task in {job.task.key: job.task for job in missing}.values():
+            with advice_for(task):
+                check_corpora([job for job in missing if job.task is task])
         parameters = {upstream.label: count_parameters(upstream) for upstream in self.upstreams}
         for number, (title, job) in enumerate(self.by_title.items(), 1):
             progress = f"\n== {title} ({number} of {len(self.by_title)})"
@@ -153,7 +166,8 @@ class Jobs:
                 continue
             print(progress, flush=True)
             try:
-                job.run()
+                with advice_for(job.task):
+                    job.run()
             except FitHubertError as error:
                 raise FitHubertError(f"{title}: {error}; results so far are kept in {self.output}") from error
             report(parameters)
