@@ -18,9 +18,9 @@ from fithubert_upstream import load_fithubert
 model = load_fithubert("fithubert_mini")
 ```
 
-The names below are the public face; everything else may move between minor versions. `python docs/make_api.py` writes
-this page from the docstrings. B is a number of waveforms, T of samples,
-L of 20 ms frames, M of 40 ms frames, D a width."""
+The names below are the public API; everything else may change between minor versions. `python docs/make_api.py` writes
+this page from the docstrings. B is the number of waveforms, T of samples, L of 20 ms frames and M of 40 ms frames; D is
+the feature dimension."""
 
 
 def signature(function) -> str:

@@ -62,7 +62,7 @@ JOBS = {
     ),
     "export-joint": Job(
         "joint.export",
-        "Write a joint keyword and speaker run as one file for programs.",
+        "Export a joint keyword and speaker run as one safetensors file.",
         "fithubert export-joint result/downstream/joint -o joint.safetensors",
     ),
     "listen": Job(
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns
     -------
-    0 when done, 2 when what was asked for cannot be, 130 after Ctrl-C, 141 when nobody reads the output any more.
+    0 on success, 2 for invalid input or a full disk, 130 after Ctrl-C, 141 when the output pipe is closed.
     """
     argv = sys.argv[1:] if argv is None else argv
     with robust_streams():

@@ -1,7 +1,7 @@
 """The main job end to end: speech, a student distilled on it, and SUPERB's four tasks beside the embedded pair.
 
-Every stage leaves its result in the output folder and is skipped when it lies there, so a demo that
-was interrupted goes on where it stopped.
+Every stage writes its result to the output folder and is skipped if the result exists, so an interrupted
+demo resumes where it stopped.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--voxceleb1", metavar="DIR", help="the same for speaker verification; with *_trials.txt")
     for split in ("train", "dev", "test"):
         parser.add_argument(
-            f"--{split}", nargs="+", default=[split], metavar="FOLDER", help=f"folder(s) of --librispeech to {split} on"
+            f"--{split}", nargs="+", default=[split], metavar="FOLDER", help=f"{split} subfolder(s) of --librispeech"
         )
     parser.add_argument("--student-steps", type=int, default=500, help="updates of the distillation (%(default)s)")
     steps = list(TASK_STEPS.values())
@@ -164,9 +164,7 @@ def _claim(output: Path, settings: Settings) -> None:
         if there != asdict(settings):
             raise FitHubertError(f"{output}: holds a demo of other settings; {advice}")
         if corpus and not then:
-            print(
-                f"{output}: an older version noted no corpus: whether the student is of the one of now cannot be told"
-            )
+            print(f"{output}: an older version recorded no corpus; cannot check that the student belongs to this one")
             corpus = {}
         if corpus and (what := changed(then, corpus)):
             raise FitHubertError(f"{output}: {what}; {advice}")

@@ -33,7 +33,7 @@ def from_extra(extra: str, what: str) -> Iterator[None]:
     Raises
     ------
     MissingPackage
-        Instead of the ImportError of a package that lacks or does not work.
+        Replaces the ImportError of a package that is missing or broken.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def refuse_unknown(where: str, given: Iterable[str], known: Iterable[str]) -> No
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known) or 'none'}"
-            raise FitHubertError(f"{where}: expected no option {name}, found it; {hint}")
+            raise FitHubertError(f"{where}: unknown option {name}; {hint}")
 
 
 def expect(ok: bool, what: str, found: Any) -> None:

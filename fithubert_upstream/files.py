@@ -30,13 +30,13 @@ _LONGEST = 40  # letters of a name that its temporary name repeats; file systems
 def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; renamed to `path` at the end, removed on an error.
 
-    The content is on the disk before the new name is, and the name is there when the block ends; not so where
-    `durable` is false, as for what is only remembered.
+    The content is flushed to disk before the rename, and the rename before the block ends. With `durable=False`, for
+    caches, nothing is flushed.
 
     Raises
     ------
     FitHubertError
-        `path` cannot be written: no room, no right, or something that is no file lies there. It is as it was.
+        `path` cannot be written: disk full, no permission, or not a regular file. It is left unchanged.
     """
     path = Path(path)
     temporary = _create_beside(path)

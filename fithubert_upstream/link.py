@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-u fithubert -k student.safetensors -d ctc -c downstream/ctc/libriphone.yaml -n pr",
     )
     parser.add_argument("path", help="the clone, or the folder s3prl in it")
-    parser.add_argument("--remove", action="store_true", help="put everything back as it was")
+    parser.add_argument("--remove", action="store_true", help="undo all changes")
     return parser
 
 
@@ -69,9 +69,9 @@ def main(argv: list[str]) -> None:
 
 
 def linked_run() -> None:
-    """What the linked scripts call before they import anything: our repairs, upstreams, PR corpus and joint task.
+    """Provide our repairs, upstreams, PR corpus and joint task. The linked scripts call this before any import.
 
-    Flags, defaults (`--device cuda`) and configs stay s3prl's own. See `run_downstream` for ours.
+    Flags, defaults (`--device cuda`) and configs stay s3prl's own; `downstream.run` has ours.
     """
     from .compat.s3prl_workers import repaired_workers
     from .downstream.run import provide_modules, task_repairs

@@ -83,7 +83,9 @@ def opened(source: Source) -> soundfile.SoundFile:
     if filled is not None:
         return _sound_file(source, filled)
     if file.frames:
-        raise FitHubertError(f"{_name(source)}: expected a header with a length, found none; decode and write it anew")
+        raise FitHubertError(
+            f"{_name(source)}: expected a header with a length, found none; decode it and write it again"
+        )
     return file
 
 
@@ -121,7 +123,7 @@ def _blocks(file: soundfile.SoundFile, source: Source, dtype: str, size: int) ->
     if missing or short:
         found = f"{missing} fewer bytes" if missing else f"{count} samples of {promised}"
         raise FitHubertError(
-            f"{_name(source)}: expected as much audio as its header says, found {found}; copy or unpack it anew"
+            f"{_name(source)}: expected as much audio as its header says, found {found}; copy or unpack it again"
         )
     if not count:
         raise _empty(source)
@@ -134,7 +136,7 @@ def _decoding(source: Source) -> Iterator[None]:
     except soundfile.SoundFileError as error:
         raise FitHubertError(
             f"{_name(source)}: expected an audio file that decodes to its end, found: {_reason(error)}; copy or unpack "
-            "it anew"
+            "it again"
         ) from error
 
 

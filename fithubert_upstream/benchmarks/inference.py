@@ -69,9 +69,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=VARIANTS,
         metavar="NAME",
-        help=f"of {variants}; default: of students all, of other models fp32; on cuda all but ONNX",
+        help=f"any of {variants} (default: all for students, fp32 for other models; no ONNX on cuda)",
     )
-    parser.add_argument("--seconds", nargs="+", type=float, help="of audio, batch 1; default: 1 5 10 30")
+    parser.add_argument("--seconds", nargs="+", type=float, help="audio lengths in s, batch 1 (default: 1 5 10 30)")
     parser.add_argument("--batch", type=int, help="utterances of mixed lengths; default: 16")
     parser.add_argument("--rounds", type=int, help="default: 11")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
@@ -293,7 +293,7 @@ def memory(row: Row, args: argparse.Namespace, device: torch.device, folder: Pat
             return pool.submit(memory_here, row, args.batch, device, folder, torch.get_num_threads()).result()
         except BrokenProcessPool as error:
             raise FitHubertError(
-                f"{row.name}: expected to measure its memory, found its process ended (too little?); lower --batch"
+                f"{row.name}: the process that measures memory died (out of memory?); lower --batch"
             ) from error
 
 

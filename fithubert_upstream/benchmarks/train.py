@@ -1,8 +1,7 @@
-"""`fithubert benchmark train`: audio-seconds a second of the distillation step, ours and a straightforward one.
+"""`fithubert benchmark train`: seconds of audio per second of distillation, for our step and a straightforward one.
 
-Both sides take the same utterances, in turn, round after round: ours in one batch, cropped to the shortest, through
-`fithubert distill`'s own code; the other in padded batches of 3 (`benchmark_baseline`). They start from the same
-teacher and student.
+The two alternate on the same utterances: ours takes one batch, cropped to the shortest, through `fithubert distill`'s
+own code; the other takes padded batches of 3 (`benchmarks.baseline`). Both start from the same teacher and student.
 """
 
 import argparse
@@ -65,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         choices=STUDENTS,
         default="base",
-        help="its size, or Whisper base; its weights are random (%(default)s)",
+        help="teacher size, or Whisper base, with random weights (default: %(default)s)",
     )
     parser.add_argument("--data", metavar="FOLDER", help=f"of audio; default: noise of {LENGTHS}")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")

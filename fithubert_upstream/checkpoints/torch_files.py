@@ -88,7 +88,7 @@ def newest_whole(paths: list[Path], read: Callable[[Path], Content]) -> tuple[Pa
             first_error = first_error or error
             continue
         if first_error is not None:
-            print(f"{first_error}: goes on from {path.name} instead", file=sys.stderr)
+            print(f"{first_error}: resuming from {path.name} instead", file=sys.stderr)
         return path, content
     raise first_error or FitHubertError("expected a checkpoint, found none")
 

@@ -1,8 +1,7 @@
-"""s3prl 0.4.18 on today's PyTorch: every repair of s3prl's internals, and nothing else.
+"""s3prl 0.4.18 on today's PyTorch: the repairs that a plain `import s3prl.hub` needs.
 
-`apply()` runs the repairs that a plain `import s3prl.hub` needs; each one looks first whether the
-thing is really missing, and may be called again. The context managers below it are for the
-length of one run. torchaudio's own repairs are in `torchaudio_compat`, which `apply()` runs first.
+`apply()` makes them; each first checks whether the thing is really missing, and can be repeated. It begins with
+torchaudio's own repairs (`compat.torchaudio`). Repairs for the length of one run are in `compat.runs`.
 """
 
 import argparse

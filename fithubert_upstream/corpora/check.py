@@ -1,6 +1,6 @@
 """`fithubert check`: whether a corpus is complete and its audio whole, before hours are spent on it.
 
-All problems are collected, one line each; every file is decoded once and remembered (`audio_scan`).
+All problems are collected, one line each; every file is decoded once and remembered (`audio.scan`).
 """
 
 import argparse

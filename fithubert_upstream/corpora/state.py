@@ -2,7 +2,7 @@
 
 Noticed are files that were added, removed, renamed or replaced, and edited transcripts, lists of trials and lexicons.
 Where the corpus lies, and the times of its files, play no part: a copy is the same corpus. Contents are read once and
-remembered by `files.stamp` (`audio_scan`), so a file replaced by one of the same size is noticed too, even if a copy
+remembered by `files.stamp` (`audio.scan`), so a file replaced by one of the same size is noticed too, even if a copy
 gave it the old one's time (not on Windows); files that no task reads are not.
 """
 
@@ -65,7 +65,7 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         return None
     if then[FILES] != now[FILES]:
         return f"the corpus has changed since: it had {then[FILES]} files and has {now[FILES]} now"
-    return f"the corpus has changed since: not all of its {now[FILES]} files are as they were"
+    return f"the corpus has changed since: at least one of its {now[FILES]} files is different"
 
 
 def content(path: Path) -> int:

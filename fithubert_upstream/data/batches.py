@@ -248,7 +248,7 @@ class Batches(Dataset):
         for index in utterances.tolist():
             try:
                 loaded.append((index, self.cuts.load(index)))
-            except Exception as error:  # whatever one file makes lhotse raise, the batch goes on without it
+            except Exception as error:  # whatever lhotse raises for a file, the batch leaves it out
                 name = self.cuts.name(index)
                 reason = " ".join(str(error).partition("[extra info]")[0].split()) or type(error).__name__
                 bad.append((name, f"{name}: {reason.removeprefix(f'{name}: ')[:300]}"))

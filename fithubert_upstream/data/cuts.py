@@ -204,7 +204,7 @@ def cut_seconds(lines: Iterable[bytes], where: str | Path) -> list[float]:
             duration = data["duration"] if "duration" in data else deserialize_item(data).duration
             rate = (data.get("recording") or {}).get("sampling_rate", SAMPLE_RATE)
             if not 0 < duration * rate <= LONGEST:
-                raise ValueError(f"a duration of {duration} s; write the manifest anew")
+                raise ValueError(f"a duration of {duration} s; write the manifest again")
             seconds.append(duration)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
         raise FitHubertError(f"{where}: expected a lhotse cut in line {len(seconds) + 1}, found: {error!r}") from error
@@ -257,7 +257,7 @@ def remembered(files: Sequence[Path], make: Callable[[], Index]) -> Index:
     try:
         with np.load(path) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, KeyError):  # none yet, or broken off
+    except (OSError, ValueError, EOFError, KeyError):  # none yet, or interrupted
         pass
     index = make()
     try:

@@ -108,8 +108,8 @@ class BadFiles:
 class AudioLoader(DataLoader):
     """Gives each `Batch` and keeps count: of global batches in `sampler.consumed`, of `bad` files.
 
-    `consumed` is what was handed out here, not what workers have fetched ahead; so to break off at any batch
-    and go on from `sampler.state_dict()`, also with another number of processes, is as not to break off.
+    `consumed` counts the batches handed out, not those that workers have prefetched. A run can therefore stop at any
+    batch and resume exactly from `sampler.state_dict()`, even with another number of processes.
     """
 
     bad: BadFiles
@@ -122,8 +122,8 @@ class AudioLoader(DataLoader):
         """
         if corpus not in (None, self.corpus):
             tqdm.write(
-                "[data] the corpus has changed since the checkpoint: the batches from here on are of the utterances of "
-                "now; for a run on one corpus, begin anew under another name"
+                "[data] the corpus has changed since the checkpoint: from here on, batches use the current utterances; "
+                "to train on one corpus only, start a new run under another name"
             )
 
     def __iter__(self) -> Iterator[Batch]:

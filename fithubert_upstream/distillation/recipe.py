@@ -93,7 +93,9 @@ def read_run_config(model: str, recipe: str, overrides: Sequence[str] = ()) -> R
     data = {name: read_yaml(path) for name, path in paths.items()}
     for word in overrides:
         _override(data, word)
-    data = {name: {key: expand_variables(value, key, flag="") for key, value in part.items()} for name, part in data.items()}
+    data = {
+        name: {key: expand_variables(value, key, flag="") for key, value in part.items()} for name, part in data.items()
+    }
     _require_data(data["train"], paths["train"])
     where = {name: f"{path}{' with ' + ' '.join(overrides) if overrides else ''}" for name, path in paths.items()}
     return RunConfig(

@@ -54,7 +54,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    advice = "remove it to begin anew, or choose another name with -n"
+    advice = "remove it to start over, or choose another name with -n"
     return read_own(path, "fithubert distill", ("step",), advice)
 
 

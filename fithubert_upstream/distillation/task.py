@@ -195,8 +195,8 @@ def _check_heads(config: FitHubertConfig, lesson: Lesson, first: Teacher) -> tup
     if teacher is first:
         if teacher.pooled:
             raise FitHubertError(
-                f"teacher {teacher.name}: expected first a teacher of frames, found one of whole utterances; "
-                "name it second in teachers"
+                f"teacher {teacher.name}: expected a frame-level teacher first, found an utterance-level one; "
+                "list it second in teachers"
             )
         if heads is not None:
             raise FitHubertError(
@@ -245,8 +245,8 @@ def _expect_every_layer(config: FitHubertConfig, teacher: Teacher) -> None:
     if config.num_layers != teacher.num_layers:
         raise FitHubertError(
             f"teacher {teacher.name}: expected {config.num_layers} layers (student.num_layers), found "
-            f"{teacher.num_layers}; it is learned layer by layer, so set student.num_layers: {teacher.num_layers}, or "
-            "student.head_layers and teacher.layers to the pairs that shall meet"
+            f"{teacher.num_layers}; hint heads need as many, so set student.num_layers: {teacher.num_layers}, or "
+            "choose the pairs with student.head_layers and teacher.layers"
         )
 
 

@@ -284,13 +284,13 @@ class Training:
             self.loader.compare(state.get("corpus"))
         if state.get("valid_corpus", self._valid_corpus) != self._valid_corpus:
             self.fabric.print(
-                "data.valid has changed since the checkpoint: losses on it do not compare, the best is anew"
+                "data.valid has changed since the checkpoint: its losses are not comparable, so the best is reset"
             )
             self.best, self.waited = math.inf, 0
         then, now = state.get("precision_name"), self.fabric.strategy.precision.precision
         if then not in (None, now):
             self.fabric.print(
-                f"precision {now} from here, {then} before: the next steps are not those of an unbroken run"
+                f"precision {now} from here, {then} before: results will differ from an uninterrupted run"
             )
         if state["pending"] is not None:
             self.pending = list(state["pending"].to(self.fabric.device))

@@ -85,7 +85,7 @@ def prepare_librispeech(
     if progress:
         print(f"{output}: wrote {', '.join(changed)}" if changed else f"{output}: up to date")
         if renumbered:
-            print(f"{output / DICTIONARY}: symbols have other numbers now; train the models of the old file anew")
+            print(f"{output / DICTIONARY}: the symbols have new numbers; retrain the models that used the old file")
     return output
 
 

@@ -107,7 +107,7 @@ def complete(config: dict) -> None:
     """Fill in what a config may leave out, packaged files and char.dict, and follow a corpus that has moved.
 
     A checkpoint holds the paths that were true for its training: where a table, dictionary or trial list is no
-    longer there, the file of that name in the corpus of now stands in for it.
+    longer there, the file of that name in the current corpus is used.
     """
     expert = config.get("downstream_expert", {})
     text, corpus, data = (expert.get(key, {}) for key in ("text", "corpus", "datarc"))

@@ -76,8 +76,8 @@ def build_parser() -> Parser:
     add("-m", "--mode", choices=["train", "evaluate", "inference"], required=True)
     add("-t", "--evaluate_split", help="-m evaluate: the split, by default test; -m inference: an audio file")
     add("-o", "--override", action=AddOverrides, help="config.a.b=value,,args.c=value; the highest priority")
-    add("-e", "--past_exp", metavar="{CKPT,DIR}", help="go on with, or evaluate, a run: its flags and config hold")
-    add("-i", "--init_ckpt", metavar="CKPT", help="begin with the weights of a checkpoint, and other flags and config")
+    add("-e", "--past_exp", metavar="{CKPT,DIR}", help="resume or evaluate a run with its own flags and config")
+    add("-i", "--init_ckpt", metavar="CKPT", help="start from the weights of a checkpoint, with new flags and config")
     add("-c", "--config", help=f"a file, or one of {configs}")
     add("-d", "--downstream", help="the task: ctc, asr, speech_commands, sv_voxceleb1, joint_ks_sv")
     add("-v", "--downstream_variant", help="a variant of the task, where s3prl's has some (emotion)")
@@ -87,14 +87,14 @@ def build_parser() -> Parser:
     add("-r", "--upstream_refresh", action="store_true", help="download the upstream again")
     add("-f", "--upstream_trainable", action="store_true", help="fine-tune the upstream; else it is frozen")
     add("-s", "--upstream_feature_selection", metavar="KEY", help="the feature (hidden_states, a weighted sum)")
-    add("-l", "--upstream_layer_selection", type=int, metavar="N", help="one layer of the feature, instead of the sum")
+    add("-l", "--upstream_layer_selection", type=int, metavar="N", help="use layer N instead of the weighted sum")
     add("--upstream_feature_normalize", action="store_true", help="normalise the layers before they are summed")
     add("--hub", choices=["torch", "huggingface"], help="where the upstream is looked for (torch: s3prl.hub)")
     add("--upstream_model_name", metavar="FILE", help="--hub huggingface: the file of the weights (model.pt)")
     add("--upstream_revision", metavar="HASH", help="--hub huggingface: the commit")
     add("-n", "--expname", metavar="NAME", help="save in result/downstream/NAME")
     add("-p", "--expdir", metavar="DIR", help="save in DIR; with -e, by default, beside the checkpoint")
-    add("-a", "--auto_resume", action="store_true", help="go on where the run in that folder was broken off, if any")
+    add("-a", "--auto_resume", action="store_true", help="resume the run in the output folder, if there is one")
     add("--seed", type=int, help="1337")
     add("--device", help="cpu, cuda, cuda:1, ...; by default the GPU if there is one")
     add("--cache_dir", metavar="DIR", help="torch.hub's cache, for downloads of our upstreams")
@@ -108,9 +108,9 @@ def build_parser() -> Parser:
     add(
         "--all-states",
         action="store_true",
-        help="-m evaluate -e DIR: evaluate each states-*.ckpt there (as s3prl's test_expdir.sh), name the best",
+        help="-m evaluate -e DIR: evaluate every states-*.ckpt and name the best (like s3prl's test_expdir.sh)",
     )
-    add("--feature-cache", metavar="DIR", help="keep a frozen upstream's features there, not to compute them again")
+    add("--feature-cache", metavar="DIR", help="cache a frozen upstream's features in DIR: faster, same results")
     add("--feature-cache-gb", type=float, metavar="N", help="size limit of the cache in GB (default: 50)")
     return parser
 

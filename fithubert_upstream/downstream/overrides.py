@@ -73,7 +73,7 @@ def override(option: str, args: argparse.Namespace, config: dict) -> None:
                     f"{where}: unknown flag {'.'.join([*sections, last])!r}; {nearest(last, vars(args))}"
                 )
             if last in _SPENT_FLAGS:
-                raise FitHubertError(f"{where}: expected a flag that is read later, found {last}; give its own flag")
+                raise FitHubertError(f"{where}: -o cannot change {last}, which is read before it; use the flag itself")
             if last in _WHOLE_FLAGS and value is not None:
                 value = whole(value, where)
             elif isinstance(getattr(args, last), bool) and last != "push_to_hf_hub":

@@ -1,7 +1,7 @@
 """A run of `fithubert downstream` that was begun before, and what its checkpoint remembers.
 
-s3prl lets the flags and the config of a checkpoint win over those of the command without a word. Here a flag that
-says otherwise is refused, and files that a run was begun with are known by their content, wherever they lie now.
+In s3prl, the flags and config of a checkpoint silently override those of the command. Here a contradicting flag is an
+error, and the files of a run are recognised by their content, even after they have moved.
 """
 
 import argparse
@@ -21,7 +21,7 @@ FILES = {"upstream_ckpt": "-k", "upstream_model_config": "-g"}
 # What the command says, and not the checkpoint.
 _OF_THE_COMMAND = ("mode", "evaluate_split", "override", "backend", "local_rank", "past_exp", "device", "auto_resume")
 _HARMLESS = ("cache_dir", "disable_cudnn", "upstream_refresh", "verbose")
-NEW_RUN = "leave it out, or begin another run"
+NEW_RUN = "leave it out, or start another run"
 
 
 def read_run(flag: str, path: str | Path) -> dict[str, Any]:
@@ -116,8 +116,8 @@ def check_init(args: argparse.Namespace, total_steps: int) -> None:
             raise FitHubertError(f"-i {path}: expected a checkpoint of {flag} {now}, found one of {flag} {was}")
     if args.mode == "train" and states.get("Step", 0) >= total_steps:
         raise FitHubertError(
-            f"-i {path}: expected a checkpoint of before config.runner.total_steps={total_steps}, found one of step "
-            f"{states['Step']}, which s3prl counts on from; give more steps"
+            f"-i {path}: expected a checkpoint from before config.runner.total_steps={total_steps}, found step "
+            f"{states['Step']}, where s3prl continues; raise total_steps"
         )
 
 
@@ -175,23 +175,23 @@ def _check_flags(given: argparse.Namespace, then: argparse.Namespace) -> None:
         if whole or hasattr(given, name):
             now, was = getattr(given, name, DEFAULTS[name]), getattr(then, name, DEFAULTS[name])
             if now != was:
-                raise FitHubertError(f"{flag}: expected {was}, as the run was begun with, found {now}; {NEW_RUN}")
+                raise FitHubertError(f"{flag}: expected {was}, as in the original run, found {now}; {NEW_RUN}")
     for name, flag in FILES.items():
         was = getattr(then, name, None)
         if hasattr(given, name) and was is None:
             raise FitHubertError(
-                f"{flag}: expected none, as the run was begun, found {getattr(given, name)}; {NEW_RUN}"
+                f"{flag}: expected none, as in the original run, found {getattr(given, name)}; {NEW_RUN}"
             )
         if whole and not hasattr(given, name) and was is not None:
-            raise FitHubertError(f"{flag}: expected {was}, as the run was begun with, found none; {NEW_RUN}")
+            raise FitHubertError(f"{flag}: expected {was}, as in the original run, found none; {NEW_RUN}")
     begun = getattr(then, "begun", None)
     init = absolute(getattr(given, "init_ckpt", None))
     if init is not None and begun is not None and init != begun["init_ckpt"]:
-        raise FitHubertError(f"-i: expected {begun['init_ckpt']}, as the run was begun with, found {init}; {NEW_RUN}")
+        raise FitHubertError(f"-i: expected {begun['init_ckpt']}, as in the original run, found {init}; {NEW_RUN}")
     alone = [getattr(run, "local_rank", None) is None for run in (given, then)]
     if given.mode == "train" and alone[0] != alone[1]:
         was = "one process" if alone[1] else "a launcher"
-        raise FitHubertError(f"--local_rank: expected {was}, as the run was begun with, found another; {NEW_RUN}")
+        raise FitHubertError(f"--local_rank: expected {was}, as in the original run, found another; {NEW_RUN}")
 
 
 def _check_config(given: argparse.Namespace, then: argparse.Namespace) -> None:
@@ -203,8 +203,8 @@ def _check_config(given: argparse.Namespace, then: argparse.Namespace) -> None:
         print(f"-c {given.config}: not read; the config of the checkpoint holds")
     elif found := difference(begun["config"], now):
         raise FitHubertError(
-            f"-c {given.config}: expected the config that the run was begun with, found {found}; leave it out, change "
-            "it with -o, or begin another run"
+            f"-c {given.config}: expected the config of the original run, found {found}; leave it out, change "
+            "it with -o, or start another run"
         )
 
 
@@ -216,7 +216,7 @@ def check_files(args: argparse.Namespace, path: Path) -> None:
         now, was = getattr(args, name), getattr(then, name, None)
         if now is None or was is None or "://" in str(now) or args.hub != "torch":
             if now != was:
-                raise FitHubertError(f"{flag}: expected {was}, as the run was begun with, found {now}; {NEW_RUN}")
+                raise FitHubertError(f"{flag}: expected {was}, as in the original run, found {now}; {NEW_RUN}")
             continue
         expected = digests.get(name) or digest_of(was)
         if expected is None and now == was and (digests or by_name(args.upstream)):  # a folder, or a name
@@ -226,11 +226,11 @@ def check_files(args: argparse.Namespace, path: Path) -> None:
                 f"{path}: expected its upstream's file {now}, found nothing; say where it is now with {flag}"
             )
         if expected is None and now != was:  # a checkpoint of an earlier version
-            print(f"{flag} {now}: taken for {was}, which is gone and whose content was not remembered")
+            print(f"{flag} {now}: assumed to be {was}, which no longer exists and has no recorded checksum")
         fine_tuned = name == "upstream_ckpt" and args.upstream_trainable  # whose weights the checkpoint holds
         if expected is not None and not fine_tuned and digest_of(now) != expected:
             raise FitHubertError(
-                f"{flag} {now}: expected the file that the run was begun with ({was}), found another content; its "
+                f"{flag} {now}: expected the file of the original run ({was}), found another content; its "
                 "heads were trained on other features"
             )
 

@@ -11,11 +11,10 @@ from fithubert_upstream.errors import FitHubertError
 
 
 def compare_corpus(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
-    """Note the corpus of a training that begins; compare that of one that goes on, and the symbols of a trained model.
+    """Record the corpus of a new training run; compare it when the run is resumed, and compare a model's symbols.
 
-    A training that goes on on another corpus says so in a line. An evaluation computes its numbers anew on whatever
-    corpus there is; only speech recognition's dictionary must be the one of the training. Checkpoints of a version
-    that noted neither are taken as they are.
+    Resuming on another corpus prints a notice. Evaluation accepts any corpus, but speech recognition must use the
+    dictionary of the training run. Checkpoints of older versions, which recorded neither, are accepted.
 
     Raises
     ------
@@ -25,7 +24,7 @@ def compare_corpus(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
     begun = args.begun if hasattr(args, "begun") else {}
     if args.mode == "train" and (now := corpus_state(args.downstream, config)):
         if what := changed(begun.setdefault("corpus", now), now):
-            print(f"[Runner] - {what}; the training goes on with it as it is now")
+            print(f"[Runner] - {what}; training continues on the current corpus")
     if args.downstream == "asr":
         dictionary = config["downstream_expert"]["datarc"]["dict_path"]
         if args.mode != "train" and args.past_exp is None and args.init_ckpt is not None:
@@ -35,5 +34,5 @@ def compare_corpus(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
             raise FitHubertError(
                 f"{dictionary}: expected its symbols in the order that the model was trained with "
                 f"({' '.join(begun['symbols'])}), found {' '.join(now)}: the corpus has changed since, and `fithubert "
-                "prepare` has run; train anew, or give the old file with -o config.downstream_expert.datarc.dict_path="
+                "prepare` has run; train again, or give the old file with -o config.downstream_expert.datarc.dict_path="
             )

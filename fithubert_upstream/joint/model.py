@@ -98,7 +98,7 @@ class JointModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveform: Tensor | Sequence[Tensor]) -> Answer | list[Answer]:
-        """What is said, and a vector for who says it.
+        """Recognise the keyword and embed the speaker.
 
         Parameters
         ----------
@@ -131,8 +131,8 @@ class JointModel(nn.Module):
     def pool(self, waveform: Tensor) -> Tensor:
         """(T,) samples -> (D,), the feature's mean over time: what the heads see.
 
-        It is the mean over those frames of 20 ms that s3prl's Featurizer gives for an utterance alone; below half a
-        frame, where s3prl gives none, it is the first.
+        The mean is over the 20 ms frames that s3prl's Featurizer returns for a single utterance. If it returns none
+        (audio shorter than half a frame), the first frame is used.
         """
         _check_waveform(waveform)
         student, config = self.student, self.config

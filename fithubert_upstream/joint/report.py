@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: fithubert joint-report -u teacher=hubert_base -u student=fithubert:student.safetensors",
     )
     parser.add_argument(
-        "-c", "--config", default=Plan.config, help="of joint runs; a file or a packaged one (default: %(default)s)"
+        "-c", "--config", default=Plan.config, help="config of joint runs: path or packaged name (default: %(default)s)"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(Plan.seeds), help="default: 1 2 3")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: both")
@@ -142,7 +142,7 @@ def parse_override(text: str) -> tuple[str | None, str, Any]:
 def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[Run]:
     """Make all runs, as far as `output` does not hold their results yet, and write the report.
 
-    Seeds change last, so that a report that is broken off has whole seeds.
+    Seeds change last, so an interrupted report has complete seeds.
 
     Parameters
     ----------

@@ -23,9 +23,9 @@ class Encoded(NamedTuple):
 
 
 class FitHubert(nn.Module):
-    """The student of Lee et al. (2022), arXiv 2207.00555; every student is this class with another config.
+    """The student of Lee et al. (2022), arXiv 2207.00555. All students use this class and differ in their config.
 
-    So is the two-layer one of Kerpicci et al. (2022), arXiv 2210.16611: no time reduction, prediction heads.
+    This includes the one of Kerpicci et al. (2022), arXiv 2210.16611: two layers, no time reduction, prediction heads.
 
     An utterance's features are the same alone and in any batch. Two departures from the official code
     make it so: statistics of the first norm and attention see valid frames only, and an odd last frame,
@@ -137,7 +137,7 @@ class FitHubert(nn.Module):
     def project(self, encoded: Encoded, frames: Tensor, heads: nn.ModuleDict | None = None) -> list[Tensor]:
         """The heads on what `encode` gave, each (B, L, head_dim) at 20 ms, (B,) `frames` of them valid.
 
-        `heads` stand in for this model's own, as those for a further teacher do.
+        `heads` replace this model's own heads, for example with those for another teacher.
         """
         rate, hint = self.config.time_reduction, self.config.head_kind == "hint"
         return [

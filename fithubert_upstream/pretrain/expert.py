@@ -105,7 +105,7 @@ class UpstreamPretrainExpert(nn.Module):
         return all_states
 
     def load_model(self, init_ckpt: dict) -> None:
-        """Take up what `add_state_to_save` left."""
+        """Restore what `add_state_to_save` saved."""
         if found := misfit(self.task.student.state_dict(), init_ckpt[STUDENT_KEY]):
             raise FitHubertError(f"expected a checkpoint that fits its own config, found another: {found}")
         self.task.student.load_state_dict(init_ckpt[STUDENT_KEY])

@@ -116,7 +116,7 @@ def read_arguments(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         if not args.expdir:
             raise FitHubertError("expected -n NAME or -p FOLDER for the results, found neither")
         check_output_folder(args.expdir, "-n" if args.expdir == f"result/pretrain/{args.expname}" else "-p")
-        check_free(args.expdir, "go on with it (-a), choose another name with -n, or remove that folder")
+        check_free(args.expdir, "resume it (-a), choose another name with -n, or remove that folder")
         args.init_ckpt = None
         args.upstream_config = str(find_config(args.upstream_config))
         config = read_yaml(find_config(args.config))
@@ -208,11 +208,9 @@ def read_states(path: Path) -> dict[str, Any]:
 
 def _check_same(given: dict[str, Any], then: argparse.Namespace, model: dict) -> None:
     """Raise FitHubertError where the command says otherwise than the run that it goes on with."""
-    advice = "leave it out, or begin another run with -n"
+    advice = "leave it out, or start another run with -n"
     if given.get("seed", then.seed) != then.seed:
-        raise FitHubertError(
-            f"--seed: expected {then.seed}, as the run was begun with, found {given['seed']}; {advice}"
-        )
+        raise FitHubertError(f"--seed: expected {then.seed}, as in the original run, found {given['seed']}; {advice}")
     files = {}
     if "upstream_config" in given:
         now = with_absolute_paths(DistillationConfig.from_yaml(find_config(given["upstream_config"])))
@@ -222,7 +220,7 @@ def _check_same(given: dict[str, Any], then: argparse.Namespace, model: dict) ->
     for flag, (name, was, now) in files.items():
         if found := difference(was, now):
             raise FitHubertError(
-                f"{flag} {name}: expected the file that the run was begun with, found another: {found}; {advice}"
+                f"{flag} {name}: expected the file of the original run, found another: {found}; {advice}"
             )
 
 

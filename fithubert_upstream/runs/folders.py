@@ -18,7 +18,7 @@ def check_free(folder: str | Path, advice: str) -> None:
     """Raise FitHubertError when a folder holds what another run left; `advice` says what to do."""
     left = left_in(folder)
     if left:
-        raise FitHubertError(f"{folder}: expected no other run, found its {left[0]}; {advice}")
+        raise FitHubertError(f"{folder}: already holds another run ({left[0]}); {advice}")
 
 
 def check_newest(states: str | Path) -> None:
@@ -27,8 +27,8 @@ def check_newest(states: str | Path) -> None:
     later = [path for path in states.parent.glob("states-*.ckpt") if _order(path) > _order(states)]
     if later:
         raise FitHubertError(
-            f"{states}: expected the newest checkpoint of its folder to go on from, found "
-            f"{max(later, key=_order).name} beside it; take that, or move the later ones away"
+            f"{states}: expected the newest checkpoint of its folder, found the later "
+            f"{max(later, key=_order).name}; resume from that one, or move the later ones away"
         )
 
 
@@ -53,4 +53,4 @@ def check_start(past_exp: str | None, folder: str | None, name: str | None, resu
     flag, folder = ("-n", f"result/downstream/{name}") if folder is None else ("-p", folder)
     check_output_folder(folder, flag)
     if not (resume and any(Path(folder).glob("states-*.ckpt"))):
-        check_free(folder, "go on with it (-a), choose another name with -n, or remove that folder")
+        check_free(folder, "resume it (-a), choose another name with -n, or remove that folder")

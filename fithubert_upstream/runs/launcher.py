@@ -39,7 +39,7 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     Raises
     ------
     FitHubertError
-        A number of processes is none, or not a multiple of that of the nodes.
+        A process count is not a number, or not a multiple of the number of nodes.
     """
 
     def number(name: str, default: int = 1) -> int:
@@ -84,14 +84,14 @@ def tell_of_slurm(environment: Mapping[str, str] = os.environ) -> None:
     """Say that one process trains where SLURM reserved room for several and srun did not start them."""
     tasks = environment.get("SLURM_NTASKS", "1")
     if find_launch(environment).name == "" and tasks != "1":
-        print(f"one process, though SLURM_NTASKS is {tasks}: put srun before the command for so many", file=sys.stderr)
+        print(f"training in one process, though SLURM_NTASKS is {tasks}; to use all, start with srun", file=sys.stderr)
 
 
 def _launch(name: str, processes: int, nodes: int, rank: int) -> Launch:
     if processes < 1 or nodes < 1 or processes % nodes:
         raise FitHubertError(
-            f"{name}: expected as many processes on each node, found {processes} processes on {nodes} nodes; start "
-            "them anew"
+            f"{name}: expected the same number of processes on each node, found {processes} processes on {nodes} "
+            "nodes; correct the launch command"
         )
     return Launch(name, processes, nodes, rank == 0)
 

@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]}?" if near else f"`{self.prog} --help` lists the flags"
             what = "flag" if flag.startswith("-") else "word"
-            raise FitHubertError(f"{flag}: expected no such {what}, found it; {hint}")
+            raise FitHubertError(f"{flag}: unknown {what}; {hint}")
         return found
 
     def error(self, message):

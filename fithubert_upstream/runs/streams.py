@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 
 class Forgiving(io.TextIOBase):
-    """A stream whose failures to write are nobody's business: a progress bar must not end the work it shows."""
+    """A stream that ignores write errors, so that a progress bar cannot stop the work it shows."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream

@@ -26,9 +26,9 @@ from .upstreams import Upstream
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
-    """All that a result depends on, flat, as it comes back from JSON; `flags`: seed, `corpus_state` and so on.
+    """Everything a result depends on, as a flat dict of JSON values; `flags`: seed, `corpus_state` and so on.
 
-    Variables of the environment that say how a student is run are among it where they are set.
+    It includes the environment variables that set how a student is run.
     """
     config = dict(_flat(config))
     config.pop("downstream_expert.datarc.bucket_file", None)  # follows from the corpus; moves with the output
@@ -70,7 +70,7 @@ class Job:
     feature_cache : str, optional
         Folder where features of the upstream are kept; it changes no number.
     corpus : callable
-        Gives the `corpus_state` of now, of which `identity` has that of the start.
+        Returns the current `corpus_state`; `identity` has the one at the start.
     """
 
     upstream: Upstream
@@ -108,13 +108,13 @@ class Job:
         if not all(known):
             keys = [key for key in keys if key not in (FILES, DIGEST)]
             if any(known):
-                what = "an older version noted no corpus" if known[1] else "the corpus is not there"
-                print(f"{self.folder}: {what}: whether its result is of the corpus of now cannot be told")
+                what = "an older version recorded no corpus" if known[1] else "the corpus is missing"
+                print(f"{self.folder}: {what}; cannot check that its result belongs to the current corpus")
         elif there[DIGEST] == self.identity[DIGEST] and result is not None:  # wherever it lies now
             keys = [key for key in keys if key.rpartition(".")[2] not in PLACES]
         elif set(keys) <= {FILES, DIGEST} and keys:
             raise FitHubertError(
-                f"{self.folder}: {changed(there, self.identity)}; remove that folder to train and score anew, or "
+                f"{self.folder}: {changed(there, self.identity)}; remove that folder to train and score again, or "
                 "choose another with -o"
             )
         if keys:
@@ -127,7 +127,7 @@ class Job:
     def _check_corpus(self) -> None:
         now = self.corpus()
         if DIGEST in self.identity and now and (what := changed(self.identity, now)):
-            raise FitHubertError(f"{what}, while the command was running; remove {self.folder} and give it again")
+            raise FitHubertError(f"{what}, while the command was running; remove {self.folder} and run it again")
 
     def run(self) -> None:
         """Train (or go on with it), test, and leave result.json. Raises FitHubertError if the corpus changes."""
@@ -135,7 +135,7 @@ class Job:
         self._check_corpus()
         write_json(self.folder / "settings.json", self.identity)
         config = []  # that of the last state, where there is one
-        if not any(self.folder.glob("states-*.ckpt")):  # broken off before the first: training starts anew
+        if not any(self.folder.glob("states-*.ckpt")):  # interrupted before the first: training starts over
             for best in self.folder.glob("*-best.ckpt"):
                 best.unlink()
             write_text(self.folder / "config.yaml", dump_yaml(self.config))

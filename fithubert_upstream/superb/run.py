@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for name in dict.fromkeys(CORPORA.values()):
         flag = f"--{name.lower().replace('_', '-')}"
-        parser.add_argument(flag, metavar="DIR", help=f"its folder (default: ${name})")
+        parser.add_argument(flag, metavar="DIR", help=f"folder of the corpus (default: ${name})")
     parser.add_argument(
         "--splits",
         nargs=3,

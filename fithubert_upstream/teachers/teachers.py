@@ -318,9 +318,7 @@ LOADERS: dict[str, Callable[[TeacherConfig], Teacher]] = {
     "transformers": lambda config: _from_transformers(config.model),
     "s3prl": lambda config: _from_s3prl(config.model, config.ckpt),
     "torchaudio": lambda config: _from_torchaudio(config.model, config.ckpt),
-    "fairseq": lambda config: HubertTeacher(
-        config.ckpt or config.model, hubert.from_file(config.ckpt or config.model)
-    ),
+    "fairseq": lambda config: HubertTeacher(config.ckpt or config.model, hubert.from_file(config.ckpt or config.model)),
     "fithubert": lambda config: _from_fithubert(config.model),
     "whisper": lambda config: WhisperTeacher(config.model),
     "speaker": lambda config: SpeakerTeacher(config.model),

@@ -31,7 +31,7 @@ class UpstreamExpert(UpstreamBase):
     compile : whether the layers are compiled by `torch.compile`.
     chunk_seconds : longer recordings go through the transformer in windows of so many seconds
         (`long_audio.encode_windows`); 0: in one piece.
-        Where one of these three is None, environment variables have a say (`inference.from_environment`).
+        If one of these three is None, it is read from the environment (`inference.from_environment`).
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class UpstreamExpert(UpstreamBase):
             compile_layers(self.model)
 
     def extra_repr(self) -> str:
-        """What features depend on beside the weights; the feature cache asks for it."""
+        """The options that affect the features; the feature cache uses them in its keys."""
         return f"precision={self.precision}, compile={self.compiled}, chunk_seconds={self.chunk_seconds:g}"
 
     def get_downsample_rates(self, key: str) -> int:

@@ -99,7 +99,7 @@ ENTRIES = {
 
 
 def register() -> None:
-    """Put the entries on `s3prl.hub`, after mending what keeps s3prl from importing. Safe to repeat."""
+    """Add the entries to `s3prl.hub`, after applying the fixes that importing s3prl needs. Can be repeated."""
     from ..compat import s3prl as s3prl_compat
 
     s3prl_compat.apply()

@@ -90,7 +90,7 @@ def test_repeating_it_rewrites_what_changed(corpus, capsys):
     (output / "train.csv").write_bytes(b"\xff")
     prepare_librispeech(corpus)
     said = capsys.readouterr().out
-    assert "wrote dev.csv, train.csv, char.dict" in said and "train the models of the old file anew" in said
+    assert "wrote dev.csv, train.csv, char.dict" in said and "retrain the models that used the old file" in said
     after = contents(output)
     assert after["dev.csv"][0].count("\n") == 3 and after["char.dict"][0].startswith("| 13\nZ 12\n")
     assert sorted(after) == sorted(before)  # no temporary file

@@ -301,7 +301,7 @@ FIRST_AUDIO = {
 def test_a_corrupt_audio_file_is_named(damaged, key, capsys):
     broken = spoil(next(damaged(key).glob(FIRST_AUDIO[key])))
     line = refused(capsys, *train(key, "exp"))
-    assert str(broken) in line and "copy or unpack it anew" in line
+    assert str(broken) in line and "copy or unpack it again" in line
 
 
 @pytest.mark.parametrize("key", ["ks", "sv"])

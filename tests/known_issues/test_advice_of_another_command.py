@@ -1,4 +1,4 @@
-"""`superb` and `joint-report` advised s3prl's `-o config.KEY=VALUE`, but -o is their output folder; they have --override."""
+"""`superb` and `joint-report` advised s3prl's `-o config.KEY=VALUE`, but their -o is the output folder."""
 
 import pytest
 

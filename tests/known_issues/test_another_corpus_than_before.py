@@ -108,7 +108,7 @@ def test_a_result_is_not_given_for_another_corpus(world, tmp_path):
     result = Path("out/fbank/ks/result.json")
     result.unlink()  # begun, not finished
     noise(root / "test" / "yes" / "0.wav", 0.4, seed=6)
-    with pytest.raises(FitHubertError, match="not all of its .* files are as they were"):
+    with pytest.raises(FitHubertError, match="at least one of its .* files is different"):
         superb.run(FBANK, ["ks"], Settings(), "out")
 
 
@@ -127,7 +127,7 @@ def test_a_result_of_an_older_version_is_taken_with_a_line(world, capsys):
     del result["settings"][FILES], result["settings"][DIGEST]
     file.write_text(json.dumps(result))
     superb.run(FBANK, ["ks"], Settings(), "out")
-    assert "an older version noted no corpus" in capsys.readouterr().out and len(world[1]) == 1
+    assert "an older version recorded no corpus" in capsys.readouterr().out and len(world[1]) == 1
 
 
 def test_joint_runs_know_their_corpora(tmp_path):
@@ -197,4 +197,4 @@ def test_a_demo_of_a_real_corpus_knows_it(tmp_path, capsys):
     file = tmp_path / "out" / "settings.json"
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k not in (FILES, DIGEST)}))
     demo._claim(tmp_path / "out", settings)
-    assert "an older version noted no corpus" in capsys.readouterr().out
+    assert "an older version recorded no corpus" in capsys.readouterr().out

@@ -182,7 +182,7 @@ def test_a_run_that_goes_on(corpora, capsys, monkeypatch):
     assert "changed" not in capsys.readouterr().out
     add_utterance(root / "train/1/7")
     asr_run(root, "train", begun)
-    assert "has changed since: it had 7 files and has 8 now; the training goes on" in capsys.readouterr().out
+    assert "has changed since: it had 7 files and has 8 now; training continues" in capsys.readouterr().out
     asr_run(root, "evaluate", begun)  # its numbers are computed anew
     asr_run(root, "evaluate", {})  # of a version that noted nothing
     assert "changed" not in capsys.readouterr().out
@@ -204,7 +204,7 @@ def test_a_dictionary_that_was_written_anew(corpora, monkeypatch):
     )
     args = argparse.Namespace(mode="evaluate", downstream="asr", begun={}, past_exp=None, init_ckpt="run/states-2.ckpt")
     data = {"dict_path": str(root / "len_for_bucket/char.dict")}
-    with pytest.raises(FitHubertError, match="train anew, or give the old file"):
+    with pytest.raises(FitHubertError, match="train again, or give the old file"):
         compare_corpus(args, {"downstream_expert": {"datarc": data}})
 
 

@@ -44,7 +44,7 @@ def test_last_is_damaged_and_one_before_it_is_there(tmp_path, capsys):
     assert has_state(last) and read_state(last)["step"] == 2
     for path in tmp_path.iterdir():
         cut_short(path)
-    with pytest.raises(FitHubertError, match="step-2.ckpt: expected .*remove it to begin anew"):
+    with pytest.raises(FitHubertError, match="step-2.ckpt: expected .*remove it to start over"):
         read_state(last)
 
 
@@ -101,8 +101,8 @@ def test_pretrain_goes_on_from_the_one_before_and_from_another_folder(world, tmp
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--seed", "7"], "--seed: expected 1337, as the run was begun with, found 7"),
-        (["-g", "fithubert_mini.yaml"], "-g fithubert_mini.yaml: expected the file that the run was begun with"),
+        (["--seed", "7"], "--seed: expected 1337, as in the original run, found 7"),
+        (["-g", "fithubert_mini.yaml"], "-g fithubert_mini.yaml: expected the file of the original run"),
         (["-c", "other.yaml"], "config.optimizer.lr 0.5 and not 0.001"),
     ],
 )

@@ -51,7 +51,7 @@ def test_pretrain_anew(world, run, capsys):
     shorter = "config.runner.total_steps=2,,config.runner.save_step=1"
     assert cli(["pretrain", *flags(world, run, "--seed", "7", "-o", shorter)]) == 2
     error = capsys.readouterr().err
-    assert "expected no other run, found its states-3.ckpt; go on with it (-a)" in error
+    assert "already holds another run (states-3.ckpt); resume it (-a)" in error
     assert contents(run) == before
 
 
@@ -77,12 +77,12 @@ def test_a_training_of_s3prls_runner_anew(tmp_path, name):
     (folder / "args.yaml").write_text("")
     check_start(None, str(folder), None, False)  # broken off before it left anything
     (folder / name.replace("*", "4")).write_text("")
-    with pytest.raises(FitHubertError, match="expected no other run, found its "):
+    with pytest.raises(FitHubertError, match="already holds another run "):
         check_start(None, str(folder), None, False)
     if name == "states-*.ckpt":
         check_start(None, str(folder), None, True)
     else:
-        with pytest.raises(FitHubertError, match="expected no other run, found its "):
+        with pytest.raises(FitHubertError, match="already holds another run "):
             check_start(None, str(folder), None, True)  # -a finds nothing to go on from
 
 
@@ -92,7 +92,7 @@ def test_it_goes_on_from_the_newest_only(tmp_path):
     check_newest(tmp_path / "states-100.ckpt")
     check_start(str(tmp_path), None, None, False)
     for name in ("states-20.ckpt", "dev-best.ckpt"):
-        with pytest.raises(FitHubertError, match="found states-100.ckpt beside it"):
+        with pytest.raises(FitHubertError, match="found the later states-100.ckpt"):
             check_start(str(tmp_path / name), None, None, False)
 
 
@@ -105,7 +105,7 @@ def test_a_training_without_a_name(capsys):
 def test_distillation(world, tmp_path, name):
     config = read_run_config(str(world / "model.yaml"), str(world / "recipe.yaml"), [])
     (tmp_path / name).write_text("")
-    with pytest.raises(FitHubertError, match="expected no other run, found its "):
+    with pytest.raises(FitHubertError, match="already holds another run "):
         check_same_run(tmp_path, config)
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     with pytest.raises(FitHubertError, match="expected last.ckpt beside "):
@@ -159,7 +159,7 @@ def job(folder) -> Job:
 def test_a_task_of_superb(tmp_path):
     job(tmp_path).check()
     (tmp_path / "states-4.ckpt").write_text("")
-    with pytest.raises(FitHubertError, match="expected no other run, found its states-4.ckpt; remove it"):
+    with pytest.raises(FitHubertError, match=r"already holds another run \(states-4.ckpt\); remove it"):
         job(tmp_path).check()
     (tmp_path / "settings.json").write_text('{"seed": 1}')
     job(tmp_path).check()
@@ -169,7 +169,7 @@ def test_a_demo(tmp_path):
     settings = demo.Settings(None, None, None, ["train"], ["dev"], ["test"], {}, 1, [1], 1)
     os.mkdir(tmp_path / "pretrain")
     (tmp_path / "pretrain" / "states-4.ckpt").write_text("")
-    with pytest.raises(FitHubertError, match="pretrain: expected no other run"):
+    with pytest.raises(FitHubertError, match="pretrain: already holds another run"):
         demo._claim(tmp_path, settings)
     (tmp_path / "pretrain" / "states-4.ckpt").unlink()
     demo._claim(tmp_path, settings)

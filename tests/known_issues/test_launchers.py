@@ -56,7 +56,7 @@ def test_who_started_how_many(variables, launch):
 def test_numbers_that_are_none():
     with pytest.raises(FitHubertError, match="WORLD_SIZE: expected a number of processes, found 'two'"):
         find_launch(TORCHRUN | {"WORLD_SIZE": "two"})
-    with pytest.raises(FitHubertError, match="as many processes on each node, found 3 processes on 2 nodes"):
+    with pytest.raises(FitHubertError, match="the same number of processes on each node, found 3 processes on 2 nodes"):
         find_launch(SRUN | {"SLURM_STEP_NUM_TASKS": "3"})
 
 
@@ -64,7 +64,7 @@ def test_distillation_under_slurm_without_srun(started_with, capsys):
     started_with(SBATCH)
     fabric = processes.build_fabric("32-true")
     assert fabric.world_size == 1 and fabric.global_rank == fabric.local_rank == 0
-    assert "one process, though SLURM_NTASKS is 4: put srun before" in capsys.readouterr().err
+    assert "one process, though SLURM_NTASKS is 4; to use all, start with srun" in capsys.readouterr().err
     started_with({})
     assert processes.build_fabric("32-true").world_size == 1
     assert capsys.readouterr().err == ""

@@ -53,8 +53,8 @@ def test_a_list_of_validation_folders_may_be_left_empty():
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("args.config=x.yaml", "expected a flag that is read later, found config; give its own flag"),
-        ("args.expname=x", "expected a flag that is read later, found expname; give its own flag"),
+        ("args.config=x.yaml", "-o cannot change config, which is read before it; use the flag itself"),
+        ("args.expname=x", "-o cannot change expname, which is read before it; use the flag itself"),
         ("config..a=1", "expected args.KEY=VALUE or config.KEY=VALUE"),
     ],
 )

@@ -110,7 +110,7 @@ def test_two_heads_learn_from_what_was_kept_for_one(task, speaker, tmp_path):
 
 def test_bad_places_for_it(task, speaker, path, tmp_path):
     frames, student = task.teacher, task.student
-    with pytest.raises(FitHubertError, match="expected first a teacher of frames, found one of whole utterances"):
+    with pytest.raises(FitHubertError, match="expected a frame-level teacher first, found an utterance-level one"):
         DistillationTask(FitHubert(FitHubertConfig.from_dict(STUDENT | {"head_dim": 256})), speaker)
     with pytest.raises(FitHubertError, match=r"expected no heads for the first teacher, found \(1,\)"):
         DistillationTask(student, Lesson(frames, heads=(1,)))

@@ -144,7 +144,7 @@ class DownstreamExpert(nn.Module):
         return {"consumed": self.consumed, "cpu": torch.get_rng_state(), "cuda": cuda}
 
     def set_extra_state(self, state: dict) -> None:
-        """Take up what `get_extra_state` left; the generators just before the next training batch."""
+        """Restore what `get_extra_state` returned; the generators only just before the next training batch."""
         self.consumed, self.random_state = state["consumed"], state
 
     def _before_batch(self) -> None:
