@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from fithubert_upstream import link
 from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.checkpoints.torch_files import read_torch
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
@@ -209,7 +209,7 @@ def test_its_run_downstream_trains_phone_recognition(clone, tmp_path):
     arguments = ["-m", "train", "-u", "fithubert", "-k", tmp_path / "student.safetensors", "--device", "cpu"]
     arguments += ["-d", "ctc", "-c", REPO / "downstream_configs" / "mini" / "pr.yaml", "-p", tmp_path / "exp"]
     run(clone, "run_downstream.py", *arguments, "-o", change)
-    states = torch.load(tmp_path / "exp" / "states-2.ckpt", weights_only=True)
+    states = read_torch(tmp_path / "exp" / "states-2.ckpt")
     assert states["Step"] == 2 and len(states["Featurizer"]["weights"]) == STUDENT["num_layers"]
 
 
