@@ -24,7 +24,8 @@ from .corpora.synthetic.espeak import library_paths
 from .distillation.log import read_losses
 from .downstream.tasks import TASKS
 from .errors import FitHubertError
-from .files import atomic_path, write_json, write_text
+from .files import write_json, write_text
+from .report import BARS, aligned_table, figure, save
 from .runs.folders import check_free
 from .runs.outputs import check_output_folder
 from .settings.files import find_config, read_yaml
@@ -176,18 +177,13 @@ def _claim(output: Path, settings: Settings) -> None:
 
 def _corpora(settings: Settings, output: Path) -> dict[str, Path]:
     """The three corpora, synthesised where no real one was given."""
-    from .corpora.synthetic.run import synthesise_librispeech, synthesise_speech_commands, synthesise_voxceleb1
+    from .corpora.synthetic.run import PLANS, synthesise
 
-    synthesise = {
-        "librispeech": synthesise_librispeech,
-        "speech_commands": synthesise_speech_commands,
-        "voxceleb1": synthesise_voxceleb1,
-    }
     if settings.minutes:
         _say("Speech: eSpeak NG reads sentences of a small grammar and the words of Speech Commands")
     for name, minutes in settings.minutes.items():
-        synthesise[name](output / "corpora" / name, minutes, seed=settings.seed)
-    return {name: Path(getattr(settings, name) or output / "corpora" / name) for name in synthesise}
+        synthesise(name, output / "corpora" / name, minutes, seed=settings.seed)
+    return {name: Path(getattr(settings, name) or output / "corpora" / name) for name in PLANS}
 
 
 def _student(settings: Settings, corpus: Path, output: Path) -> str:
@@ -228,17 +224,15 @@ def _forward_times(upstreams: dict[str, Callable[[list[Tensor]], dict]], rounds:
 
 def format_table(rows: list[Row], times: dict[str, float]) -> str:
     """The results as a Markdown table; times are those of 10 s of speech."""
-    tasks = " | ".join(f"{key.upper()} {task.metric}" for key, task in TASKS.items())
-    lines = [
-        f"| upstream | parameters | size (fp32) | time for 10 s, hubert_mini = 1 | {tasks} |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    head = ["upstream", "parameters", "size (fp32)", "time for 10 s, hubert_mini = 1"]
+    head += [f"{key.upper()} {task.metric}" for key, task in TASKS.items()]
+    body = []
     for row in rows:
         size = f"{row.parameters * 4 / 2**20:.1f} MB" if row.parameters else "-"
         ratio = times[row.name] / times["hubert_mini"]
-        results = " | ".join(f"{getattr(row, key):.2f}" for key in TASKS)
-        lines.append(f"| {row.name} | {row.parameters:,} | {size} | {ratio:.2f} | {results} |")
-    return "\n".join(lines)
+        results = (f"{getattr(row, key):.2f}" for key in TASKS)
+        body.append([row.name, f"{row.parameters:,}", size, f"{ratio:.2f}", *results])
+    return "\n".join(aligned_table(head, body, {0}))
 
 
 def _report(rows: list[Row], times: dict[str, float], settings: Settings, output: Path) -> None:
@@ -250,8 +244,7 @@ def _report(rows: list[Row], times: dict[str, float], settings: Settings, output
     write_text(output / "table.md", f"{about}\n\n{table}\n")
     content = {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "seconds": times}
     write_json(output / "results.json", content)
-    with atomic_path(output / "demo.png") as temporary:
-        _plot(rows, read_losses(output / "pretrain" / "losses.csv"), about, temporary)
+    _plot(rows, read_losses(output / "pretrain" / "losses.csv"), about, output / "demo.png")
     print(f"\n{about}\n\n{table}\n\nBeside published results: {output / 'superb' / 'table.md'}")
 
 
@@ -266,17 +259,15 @@ def _heard(run: Path, count: int = 3) -> str:
 
 
 def _plot(rows: list[Row], losses: list[dict[str, float | None]], title: str, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 3.4), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 4])
+    picture = figure(15, 3.4)
+    left, right = picture.subfigures(1, 2, width_ratios=[1, 4])
     axes = left.subplots()
-    axes.plot([row["step"] for row in losses], [row["loss"] for row in losses], color="#2a6f97")
+    axes.plot([row["step"] for row in losses], [row["loss"] for row in losses], color=BARS[0])
     axes.set(xlabel="step", ylabel="hint loss", ylim=(0, None))
     axes.set_title("Distillation", fontsize=10.5, loc="left")
     draw_tasks(right, rows)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path, format="png", dpi=120)
+    picture.suptitle(title, fontsize=10)
+    save(picture, path)
 
 
 def _say(text: str) -> None:

@@ -1,8 +1,13 @@
-"""How reports look: aligned Markdown tables, and the colours and axes of their pictures. No torch."""
+"""How reports look: aligned Markdown tables, CSV files, and the colours and axes of pictures. No torch."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-INK, QUIET = "#22313f", "#7f8c8d"
+from .files import atomic_path
+
+INK, QUIET, PALE = "#22313f", "#7f8c8d", "#c3cbd1"
 BARS = ("#2a6f97", "#e07a5f", "#81b29a", "#f2b155", "#8e7dbe", "#5b8e7d")
 
 
@@ -16,6 +21,27 @@ def aligned_table(head: Sequence[str], body: Sequence[Sequence[str]], left: set[
 
     rule = "|".join("-" * (w + 2) if i in left else "-" * (w + 1) + ":" for i, w in enumerate(widths))
     return [text(head), f"|{rule}|", *map(text, body)]
+
+
+def write_csv(path: str | Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with these columns, whole or not at all, in UTF-8; None prints "-"."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows({name: "-" if value is None else value for name, value in row.items()} for row in rows)
+
+
+def figure(width: float, height: float):
+    """An empty matplotlib figure, in inches, that makes room for labels and legends."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure, path: str | Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
 
 
 def quiet_axes(axes) -> None:

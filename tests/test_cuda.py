@@ -20,7 +20,7 @@ from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.teachers.teachers import HubertTeacher
 
-from .helpers.tiny import SMALL
+from .helpers.tiny import SMALL, make_corpus, make_teacher
 
 DEVICE = torch.device(os.environ.get("FITHUBERT_CUDA_TESTS_ON", "cuda"))
 pytestmark = [
@@ -131,8 +131,8 @@ def batch(device) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(3, 12000, generator=generator).to(device), torch.tensor([12000, 12000, 7000])
 
 
-def update(task, student, optimizer, device) -> float:
-    loss, _ = task.loss(student, *batch(device))
+def update(task, learner, optimizer, device) -> float:
+    loss, _ = task.loss(learner, *batch(device))
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -144,7 +144,7 @@ def test_a_distillation_step_is_that_of_the_cpu():
     for device in ("cpu", DEVICE):
         task = task_on(device)
         optimizer = build_optimizer(task.student, OptimizerConfig(lr=1e-3), fused=True)
-        losses.append([update(task, task.student, optimizer, device) for _ in range(5)])
+        losses.append([update(task, task.learner, optimizer, device) for _ in range(5)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3) and losses[0][-1] < losses[0][0]
 
 
@@ -154,8 +154,8 @@ def test_ddp_over_one_device(tmp_path):
     try:
         plain = task_on(DEVICE)
         wrapped = copy.deepcopy(plain)
-        student = DistributedDataParallel(wrapped.student)
-        for task, model in ((plain, plain.student), (wrapped, student)):
+        learner = DistributedDataParallel(wrapped.learner)
+        for task, model in ((plain, plain.learner), (wrapped, learner)):
             optimizer = build_optimizer(task.student, OptimizerConfig(lr=1e-3), fused=True)
             task.losses = [update(task, model, optimizer, DEVICE) for _ in range(3)]
         assert wrapped.losses == pytest.approx(plain.losses, rel=1e-5)
@@ -167,9 +167,9 @@ def test_ddp_over_one_device(tmp_path):
 def test_a_run_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
     pytest.importorskip("lightning_fabric")
     pytest.importorskip("lhotse")
-    from fithubert_upstream.distillation.train import Training
+    from fithubert_upstream.distillation.train import Training, main
 
-    from .distillation.test_train import flags, losses, main, make_corpus, make_teacher, weights
+    from .helpers.training import flags, losses, weights
 
     make_teacher(tmp_path / "teacher"), make_corpus(tmp_path / "corpus", utterances=10)
     steps = {"steps": 8, "save_every": 2, "valid_every": 4}

@@ -21,9 +21,11 @@ TINY = {
 def test_table():
     rows = [Row("FBANK", 0, 50.0, 60.0, 70.0, 8.0), Row("student", 2**20, 25.0, 30.5, 80.25, 4.0)]
     times = {"FBANK": 0.125, "student": 0.5, "hubert_mini": 1.0}
-    assert format_table(rows, times).splitlines()[2:] == [
-        "| FBANK | 0 | - | 0.12 | 50.00 | 60.00 | 70.00 | 8.00 |",
-        "| student | 1,048,576 | 4.0 MB | 0.50 | 25.00 | 30.50 | 80.25 | 4.00 |",
+    head, rule, *lines = [line.split("|")[1:-1] for line in format_table(rows, times).splitlines()]
+    assert {cell[-1] for cell in rule[1:]} == {":"} and len(head) == len(rule)
+    assert [[cell.strip() for cell in line] for line in lines] == [
+        ["FBANK", "0", "-", "0.12", "50.00", "60.00", "70.00", "8.00"],
+        ["student", "1,048,576", "4.0 MB", "0.50", "25.00", "30.50", "80.25", "4.00"],
     ]
 
 
@@ -41,7 +43,8 @@ def test_demo_end_to_end_and_again(tmp_path, capsys, monkeypatch):
     assert 0 < rows["student"]["parameters"] < 0.45 * rows["hubert_mini"]["parameters"]
     assert all(row[task] >= 0 for row in rows.values() for task in ("pr", "asr", "ks", "sv"))
     table = (output / "table.md").read_text()
-    assert "| student |" in capsys.readouterr().out and "| student |" in table and "superb_s" not in table
+    assert table in capsys.readouterr().out and "superb_s" not in table
+    assert sum(line.split()[:3] == ["|", "student", "|"] for line in table.splitlines()) == 1
     assert table.count("\nread:    ") == table.count("\nwritten: ") > 0
     assert (output / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert len(read_losses(output / "pretrain" / "losses.csv")) == 4

@@ -28,7 +28,8 @@ WITHOUT_TORCH = (
 # Rooms and modules from the ground up; one imports only from lines above its own, and inside its room.
 ORDER = """
 errors
-files report
+files
+report
 runs settings
 assets audio
 models compat
@@ -129,13 +130,25 @@ def test_there_are_no_circles():
     assert circles == {}
 
 
+def test_no_test_module_imports_another():
+    """What several need is in tests/helpers or in a conftest."""
+    wrong = []
+    for path in (REPO / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+                if any(part.startswith("test_") for name in names for part in name.split(".")):
+                    wrong.append(f"{path}:{node.lineno}")
+    assert wrong == []
+
+
 def test_nothing_imports_the_command_line():
     assert [name for name, imports in GRAPH.items() if "cli" in imports] == ["__main__"]
 
 
 @pytest.mark.parametrize(
     "name",
-    ["audio.containers", "errors", "models.folding", "report", "runs.stop_signal", "runs.versions", "runs.workers"],
+    ["audio.containers", "errors", "models.folding", "runs.stop_signal", "runs.versions", "runs.workers"],
 )
 def test_the_lowest_modules_stand_alone(name):
     assert GRAPH[name] == set()
@@ -150,7 +163,7 @@ def below(name: str) -> set[str]:
 
 
 def test_the_model_knows_nothing_of_files_and_frameworks():
-    inside = {f"models.{name}" for name in ("config", "feature_extractor", "folding", "layers", "lengths")}
+    inside = {f"models.{name}" for name in ("config", "feature_extractor", "folding", "kernels", "layers", "lengths")}
     assert below("models.fithubert") == inside | {"errors", "settings.files", "settings.values"}
 
 

@@ -5,7 +5,9 @@ import shutil
 import site
 import subprocess
 import sys
+import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 import setuptools
@@ -91,13 +93,37 @@ def test_the_dictionary_and_its_licence_are_packaged(arguments):
     assert "assets/*" in passed["package_data"]["fithubert_upstream"]
 
 
+def copied(folder: Path) -> Path:
+    """The checkout, as far as packages are built from it."""
+    for name in ("fithubert_upstream", "downstream_configs", "tests"):
+        shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", "hubconf.py"):
+        shutil.copy(REPO / name, folder)
+    return folder
+
+
+def packaged() -> set[str]:
+    """The files of the package in the checkout."""
+    files = (path for path in (REPO / "fithubert_upstream").rglob("*") if path.is_file())
+    return {path.relative_to(REPO).as_posix() for path in files if "__pycache__" not in path.parts}
+
+
+@pytest.mark.slow
+def test_what_a_source_distribution_holds(tmp_path):
+    source = copied(tmp_path / "source")
+    build = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    (archive,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        found = {name.partition("/")[2] for name in tar.getnames()}
+    configs = {path.relative_to(REPO).as_posix() for path in (REPO / "downstream_configs").rglob("*.yaml")}
+    assert found >= packaged() | configs | {"setup.py", "pyproject.toml", "README.md", "LICENSE", "hubconf.py"}
+    assert not {name for name in found if name.startswith(("tests", "docs", "examples"))}
+
+
 @pytest.mark.slow
 def test_what_a_wheel_holds(tmp_path):
-    source = tmp_path / "source"
-    for name in ("fithubert_upstream", "downstream_configs"):
-        shutil.copytree(REPO / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPO / name, source)
+    source = copied(tmp_path / "source")
     command = [
         sys.executable,
         "-m",
@@ -115,9 +141,7 @@ def test_what_a_wheel_holds(tmp_path):
         found = set(archive.namelist())
         (metadata,) = [name for name in found if name.endswith(".dist-info/METADATA")]
         text = archive.read(metadata).decode()
-    inside = {path.relative_to(REPO).as_posix() for path in (REPO / "fithubert_upstream").rglob("*") if path.is_file()}
-    inside = {name for name in inside if "__pycache__" not in name}
     configs = {f"fithubert_upstream/{path.relative_to(REPO)}" for path in (REPO / "downstream_configs").rglob("*.yaml")}
-    assert {name for name in found if ".dist-info/" not in name} == inside | configs
+    assert {name for name in found if ".dist-info/" not in name} == packaged() | configs
     assert "fithubert_upstream/py.typed" in found and any(name.endswith("cmudict.LICENSE") for name in found)
     assert "Description-Content-Type: text/markdown" in text and "Apache-2.0 AND BSD-2-Clause" in text

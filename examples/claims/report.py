@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from fithubert_upstream.checkpoints.load import load_fithubert
-from fithubert_upstream.files import atomic_path, write_text
+from fithubert_upstream.files import write_text
 from fithubert_upstream.joint.tables import mean_and_deviation
 from fithubert_upstream.models.fithubert import FitHubert
-from fithubert_upstream.report import BARS, INK, aligned_table, quiet_axes
+from fithubert_upstream.report import BARS, INK, aligned_table, figure, quiet_axes, save
 
 STUDENTS = {
     "thin_deep": "thin and deep, hints at six layers, time reduction",
@@ -130,24 +130,32 @@ def claims(found: dict, joint: dict, ms: dict[str, float]) -> list[tuple[str, st
 
 
 def plot(found: dict, joint: dict, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[2, 1, 1])
-    groups = [(left, "PR, phone error rate %", {text: found[name]["pr"] for name, text in STUDENTS.items()})]
-    for axes, task, title in ((middle, "ks", "KS, accuracy %"), (right, "sv", "SV, equal error rate %")):
+    """Bars of means with their numbers, a dot for each seed."""
+    picture = figure(12, 2.9)
+    left, middle, right = picture.subplots(1, 3, width_ratios=[2, 1, 1])
+    groups = [(left, "PR, PER % (lower is better)", {text: found[name]["pr"] for name, text in STUDENTS.items()})]
+    for axes, task, title in ((middle, "ks", "KS, accuracy % (higher)"), (right, "sv", "SV, EER % (lower)")):
         groups.append((axes, title, {mode: joint[mode, "joint"][task] for mode in ("frozen", "fine-tuned")}))
     for axes, title, bars in groups:
-        places = range(len(bars))
-        axes.barh(places, [statistics.fmean(values) for values in bars.values()], color=BARS[: len(bars)], height=0.6)
-        for place, values in zip(places, bars.values(), strict=True):
-            axes.plot(values, [place] * len(values), "o", color=INK, ms=4)  # a dot for each seed
-        axes.set_yticks(places, bars)
-        axes.invert_yaxis()
+        means = [statistics.fmean(values) for values in bars.values()]
+        axes.barh(range(len(bars)), means, color=BARS[: len(bars)], height=0.6)
+        for place, values in enumerate(bars.values()):
+            axes.plot(values, [place] * len(values), "o", color=INK, ms=3.5)
+            axes.annotate(
+                cell(values),
+                (max(values), place),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                color=INK,
+            )
+        axes.set_yticks(range(len(bars)), bars)
+        axes.set_ylim(len(STUDENTS) - 0.5, -0.5)
+        axes.set_xlim(0, 1.35 * max(map(max, bars.values())))
         axes.set_title(title, loc="left", fontsize=10.5, color=INK)
         quiet_axes(axes)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    save(picture, path)
 
 
 def main() -> None:

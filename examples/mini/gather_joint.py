@@ -22,7 +22,7 @@ from fithubert_upstream.audio.walk import find_audio
 from fithubert_upstream.audio.waveforms import load_any_waveform
 from fithubert_upstream.corpora.speech_commands import BACKGROUND, speech_commands_part
 from fithubert_upstream.corpora.synthetic.recordings import random_conditions
-from fithubert_upstream.corpora.synthetic.speech_commands import synthesise_speech_commands
+from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.files import atomic_path
 
 SHIFT = 0.1  # seconds by which a word is moved at most
@@ -76,7 +76,7 @@ def gather_words(
     quiet = np.concatenate([np.zeros(5 * SAMPLE_RATE), draw.normal(0, 2**-15, 5 * SAMPLE_RATE)])
     write(out / "train" / BACKGROUND / "a_muted_microphone.wav", quiet)
     if minutes:
-        said = synthesise_speech_commands(out / "synthetic", {"train": minutes, "test": 1.0})
+        said = synthesise("speech_commands", out / "synthetic", {"train": minutes, "test": 1.0})
         for path in find_audio(said / "train"):
             if speech_commands_part(path) == "train" or path.parent.name == BACKGROUND:
                 target = out / "train" / path.parent.name / path.name

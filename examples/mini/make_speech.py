@@ -18,7 +18,7 @@ import soxr
 
 from fithubert_upstream.audio.walk import find_audio
 from fithubert_upstream.corpora import cmudict
-from fithubert_upstream.corpora.synthetic.corpus import Corpus, Task, describe, write_corpus
+from fithubert_upstream.corpora.synthetic.corpus import Corpus, Piece, describe, write_corpus
 from fithubert_upstream.corpora.synthetic.espeak import ESPEAK_RATE, MEN, WOMEN, Voice, speak
 from fithubert_upstream.corpora.synthetic.recordings import SAMPLE_RATE, random_conditions
 from fithubert_upstream.corpora.synthetic.sentences import random_sentence
@@ -96,12 +96,12 @@ def main() -> None:
     minutes = {"train": 60 * args.hours, "dev": max(1.0, 0.6 * args.hours)}
     counts = {split: round(60 * size / SPEAKER_SECONDS) for split, size in minutes.items()}
     first = {"train": 0, "dev": counts["train"]}  # no speaker is in both
-    tasks = [
-        Task(SPEAKER_SECONDS, partial(write_speaker, split, first[split] + i, args.seed))
+    pieces = [
+        Piece(SPEAKER_SECONDS, partial(write_speaker, split, first[split] + i, args.seed))
         for split, count in counts.items()
         for i in range(count)
     ]
-    corpus = Corpus(describe("examples/mini", VERSION, minutes, args.seed), {}, tasks)
+    corpus = Corpus(describe("examples/mini", VERSION, minutes, args.seed), {}, pieces)
     write_corpus(args.folder, corpus, args.jobs)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from ..errors import FitHubertError
+from . import SAMPLE_RATE
 from .containers import missing_bytes, with_length
 from .walk import printable
 
@@ -164,3 +165,13 @@ def _empty(source: Source) -> FitHubertError:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(getattr(error, "error_string", "") or error).split()) or type(error).__name__
+
+
+def require_16k_mono(path: str | Path, rate: int, channels: int) -> None:
+    """Raise FitHubertError unless a file has that rate and one channel."""
+    if rate != SAMPLE_RATE:
+        raise FitHubertError(
+            f"{printable(path)}: expected {SAMPLE_RATE} Hz, found {rate} Hz; resample the corpus first"
+        )
+    if channels != 1:
+        raise FitHubertError(f"{printable(path)}: expected a mono file, found {channels} channels")

@@ -17,8 +17,7 @@ from tqdm import tqdm
 from ..errors import FitHubertError
 from ..files import cache_folder, stamp, write_json
 from ..runs.workers import SpawnContext, leave_interrupts
-from . import SAMPLE_RATE
-from .decode import measure
+from .decode import measure, require_16k_mono
 from .walk import printable
 
 logger = logging.getLogger(__name__)
@@ -156,12 +155,7 @@ def count_samples_16k(path: Path) -> int:
         As `count_samples`; or it is neither.
     """
     samples, rate, channels = measure(path)
-    if rate != SAMPLE_RATE:
-        raise FitHubertError(
-            f"{printable(path)}: expected {SAMPLE_RATE} Hz, found {rate} Hz; resample the corpus first"
-        )
-    if channels != 1:
-        raise FitHubertError(f"{printable(path)}: expected a mono file, found {channels} channels")
+    require_16k_mono(path, rate, channels)
     return samples
 
 

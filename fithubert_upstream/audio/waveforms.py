@@ -6,10 +6,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from ..errors import FitHubertError
 from . import SAMPLE_RATE
-from .decode import read_audio
-from .walk import printable
+from .decode import read_audio, require_16k_mono
 
 
 def load_waveform(path: str | Path) -> Tensor:
@@ -18,12 +16,7 @@ def load_waveform(path: str | Path) -> Tensor:
     Raises FitHubertError when it cannot be decoded, is not 16 kHz, not mono, empty, or holds NaN.
     """
     audio = read_audio(path)
-    if audio.rate != SAMPLE_RATE:
-        raise FitHubertError(
-            f"{printable(path)}: expected {SAMPLE_RATE} Hz, found {audio.rate} Hz; resample the corpus first"
-        )
-    if audio.samples.shape[1] != 1:
-        raise FitHubertError(f"{printable(path)}: expected a mono file, found {audio.samples.shape[1]} channels")
+    require_16k_mono(path, audio.rate, audio.samples.shape[1])
     return torch.from_numpy(audio.samples[:, 0])
 
 

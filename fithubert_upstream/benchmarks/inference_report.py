@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import atomic_path
-from ..report import BARS, INK, QUIET, aligned_table
+from ..report import BARS, INK, QUIET, aligned_table, figure, save
 
 _MARKS = {"fp32": "o", "fp32-compiled": "s", "bf16": "^", "bf16-compiled": "D", "onnx-fp32": "P", "onnx-int8": "X"}
 
@@ -182,12 +181,11 @@ def _part(ratio: dict[str, float] | None) -> str:
 
 def draw(results: dict, path: str | Path) -> None:
     """Size of the file against time, a colour for each model and a mark for each variant; left and down is better."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
     name, where = main_input(results), results["machine"]
-    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
-    axes = figure.subplots()
+    picture = figure(8.5, 4.6)
+    axes = picture.subplots()
     colours, marks = {}, {}
     for row, found in results["summary"][name].items():
         this = results["rows"][row]
@@ -198,7 +196,7 @@ def draw(results: dict, path: str | Path) -> None:
         axes.plot(x, y, marks[way], color=colour, markersize=9, markeredgecolor="white")
     styles = [("o", colour) for colour in colours.values()] + [(mark, QUIET) for mark in marks.values()]
     handles = [axes.plot([], [], mark, color=colour, markersize=7)[0] for mark, colour in styles]
-    figure.legend(handles, [*colours, *marks], loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
+    picture.legend(handles, [*colours, *marks], loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
@@ -213,5 +211,4 @@ def draw(results: dict, path: str | Path) -> None:
     axes.grid(which="major", color="#ecf0f1")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    save(picture, path)

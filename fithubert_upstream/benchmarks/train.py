@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..audio import SAMPLE_RATE
 from ..data.batches import Batch, BatchPlan
-from ..data.loader import DataConfig, load_cuts
+from ..data.loader import DataConfig, open_corpus
 from ..distillation.config import DistillationConfig
 from ..distillation.log import peak_memory
 from ..distillation.optimizer import OptimizerConfig
@@ -192,7 +192,7 @@ class Ours(Side):
         recipe = TrainConfig(self.data, OptimizerConfig(), trainer)
         self.training = Training(fabric, RunConfig(self.model, recipe), folder / "run")
         self.training.task.student.load_state_dict(self.plain_student.weights())
-        self.size, self.longest = setup.batch, longest_samples(self.training.loader.dataset.cuts)
+        self.size, self.longest = setup.batch, longest_samples(self.training.loader.dataset.corpus)
         self.batches = endless(self.training.loader, 0)
         self.updates = [1] * setup.rounds
         self._hang_marks()
@@ -239,13 +239,13 @@ class Plain(Side):
             self.device,
             self.teacher_layers,
         )
-        cuts = load_cuts(self.data.train, self.data)
-        plan = BatchPlan(cuts.seconds, cuts.shards, batch_size=setup.batch)
+        corpus = open_corpus(self.data.train, self.data)
+        plan = BatchPlan(corpus.seconds, corpus.shards, batch_size=setup.batch)
         groups = [plan.batch(setup.seed, number) for number in range(setup.rounds)]
         thirds = [np.split(group, range(PLAIN_BATCH, len(group), PLAIN_BATCH)) for group in groups]
-        padded = Padded(cuts, [third for parts in thirds for third in parts])
+        padded = Padded(corpus, [third for parts in thirds for third in parts])
         self.updates = [len(parts) for parts in thirds]  # of each group
-        self.size, self.longest = PLAIN_BATCH, longest_samples(cuts)
+        self.size, self.longest = PLAIN_BATCH, longest_samples(corpus)
         self.batches = iter(DataLoader(padded, batch_size=None, num_workers=self.data.num_workers))
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ..audio import SAMPLE_RATE
 from ..data.batches import Batch
-from ..data.cuts import Cuts, load_cut
+from ..data.sources import Corpus
 
 LENGTHS = "2 to 17 s, mean 12 s (triangular, mode 17 s)"
 CORPUS = 28_539  # utterances (train-clean-100): how near the lengths of a batch's utterances are
@@ -37,17 +37,17 @@ def write_noise(folder: Path, groups: int, size: int, seed: int) -> None:
 class Padded(Dataset):
     """Groups of utterances, each padded to its longest: (B, T) waveforms, (B,) lengths."""
 
-    def __init__(self, cuts: Cuts, groups: Sequence[np.ndarray]):
-        self.cuts = cuts
+    def __init__(self, corpus: Corpus, groups: Sequence[np.ndarray]):
+        self.corpus = corpus
         self.groups = groups
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, index: int) -> Batch:
-        waveforms = [load_cut(self.cuts[utterance]) for utterance in self.groups[index].tolist()]
+        waveforms = [self.corpus.load(utterance) for utterance in self.groups[index].tolist()]
         return Batch(pad_sequence(waveforms, batch_first=True), torch.tensor([len(wav) for wav in waveforms]))
 
 
-def longest_samples(cuts: Cuts) -> int:
-    return int(cuts.seconds.max() * SAMPLE_RATE)
+def longest_samples(corpus: Corpus) -> int:
+    return int(corpus.seconds.max() * SAMPLE_RATE)

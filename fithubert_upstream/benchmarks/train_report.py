@@ -8,12 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ..files import atomic_path
+from ..report import BARS, INK, PALE, QUIET, aligned_table, figure, quiet_axes, save
 
 PARTS = ("data", "teacher", "student", "backward", "optimizer")
 SIDES = {"ours": "fithubert distill", "plain": "straightforward loop"}
-_COLOURS = ("#c3cbd1", "#2a6f97", "#e07a5f", "#f2b155", "#81b29a")
-_INK, _QUIET = "#22313f", "#7f8c8d"
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
@@ -77,9 +75,6 @@ def markdown(results: dict) -> str:
         times = row["ms_per_audio_second"]
         numbers = [row["audio_seconds_per_second"], *times.values(), sum(times.values())]
         lines.append([name, *(f"{number:.{2 if number < 100 else 0}f}" for number in numbers)])
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-    rows = [" | ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *lines]]
-    rule = "|".join("-" * (width + 1) + ":" for width in widths)
     times = summary["ours"]["ms_per_audio_second"]
     most = sum(summary["plain"]["ms_per_audio_second"].values()) / times["teacher"]
     losses, precision = results["loss_of_one_batch"], results["precision"]
@@ -103,7 +98,7 @@ teacher: {results["teacher"]}; student: {results["student"]}; audio: {results["a
 batches: {shapes["ours"]} and {shapes["plain"]} samples
 loss of the same batch: {losses["ours"]:.6f} and {losses["plain"]:.6f}
 peak memory: {memory["ours"]:.1f} and {memory["plain"]:.1f} GiB"""
-    return "\n".join([f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:]), text])
+    return "\n".join([*aligned_table(head, lines, set()), text])
 
 
 def _shapes(rounds: Sequence[dict], side: str) -> str:
@@ -115,32 +110,27 @@ def _shapes(rounds: Sequence[dict], side: str) -> str:
 
 def draw(results: dict, path: str | Path) -> None:
     """A bar for each side: where the time of a second of audio goes."""
-    from matplotlib.figure import Figure
-
     summary, where = results["summary"], results["machine"]
-    figure = Figure(figsize=(9, 2.9), layout="constrained")
-    axes = figure.subplots()
+    picture = figure(9, 2.9)
+    axes = picture.subplots()
     left = [0.0] * len(SIDES)
-    for part, colour in zip(PARTS, _COLOURS, strict=True):
+    for part, colour in zip(PARTS, (PALE, *BARS[:4]), strict=True):
         widths = [summary[side]["ms_per_audio_second"][part] for side in SIDES]
         axes.barh(range(len(SIDES)), widths, left=left, height=0.6, color=colour, label=part)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for y, (side, end) in enumerate(zip(SIDES, left, strict=True)):
         speed = summary[side]["audio_seconds_per_second"]
-        axes.text(end, y, f"  {speed:.3g} audio-s / s", va="center", color=_INK, fontsize=9.5)
+        axes.text(end, y, f"  {speed:.3g} audio-s / s", va="center", color=INK, fontsize=9.5)
     axes.set_yticks(range(len(SIDES)), SIDES.values())
     axes.invert_yaxis()
     axes.set_xlim(0, 1.22 * max(left))
-    axes.set_xlabel("ms for a second of audio, lower is better", fontsize=9, color=_QUIET)
+    axes.set_xlabel("ms for a second of audio, lower is better", fontsize=9, color=QUIET)
     ratio = summary["ratio"]
     title = (
         f"A distillation step: {ratio['median']:.2f} times as fast ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
     )
     subtitle = f"{where['hardware']}, {where['threads']} thread(s), {results['precision']['ours']}, {results['audio']}"
-    axes.set_title(f"{title}\n{subtitle}", fontsize=10, color=_INK, loc="left")
-    axes.tick_params(length=0, labelcolor=_QUIET, labelsize=8.5)
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.spines["left"].set_color(_QUIET)
-    figure.legend(loc="outside lower center", ncols=len(PARTS), frameon=False, fontsize=9, labelcolor=_INK)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    axes.set_title(f"{title}\n{subtitle}", fontsize=10, color=INK, loc="left")
+    quiet_axes(axes)
+    picture.legend(loc="outside lower center", ncols=len(PARTS), frameon=False, fontsize=9, labelcolor=INK)
+    save(picture, path)

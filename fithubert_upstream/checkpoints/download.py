@@ -31,18 +31,24 @@ def fetch_checkpoint(
 
     Parameters
     ----------
-    ckpt : URL (http, https, file) of anything that `load_checkpoint` takes.
-    model_config : URL or path of the official `.yaml`, for an official checkpoint.
-    refresh : download again even where the cache has it.
-    sha256 : hex digest, or its beginning, that the downloaded checkpoint must have.
+    ckpt : str
+        URL (http, https, file) of anything that `load_checkpoint` takes.
+    model_config : str, optional
+        URL or path of the official `.yaml`, for an official checkpoint.
+    refresh : bool
+        Download again even where the cache has it.
+    sha256 : str, optional
+        Hex digest, or its beginning, that the downloaded checkpoint must have.
 
     Returns
     -------
-    The file in `torch.hub.get_dir()/checkpoints` (moved by TORCH_HOME or s3prl's `--cache_dir`).
+    Path
+        The file in `torch.hub.get_dir()/checkpoints` (moved by TORCH_HOME or s3prl's `--cache_dir`).
 
     Raises
     ------
-    FitHubertError : no network, no such file, a wrong sha256, or a file that is no student.
+    FitHubertError
+        No network, no such file, a wrong sha256, or a file that is no student.
     """
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     key = hashlib.sha256(repr((ckpt, model_config, sha256)).encode()).hexdigest()[:16]

@@ -84,7 +84,8 @@ def from_file(path: str | Path) -> FitHubert:
 
     Raises
     ------
-    FitHubertError : the file is missing, damaged, none of the three, or not of a Base type.
+    FitHubertError
+        The file is missing, damaged, none of the three, or not of a Base type.
     """
     return from_state(*read_file(path), path)
 
@@ -115,13 +116,17 @@ def from_state(state: Mapping[str, Any], config: Mapping[str, Any], where: str |
 
     Parameters
     ----------
-    state : name -> tensor, in the names of fairseq, s3prl, torchaudio or transformers.
-    config : the container's own, flat; empty where it has none.
-    where : what an error calls it.
+    state : mapping
+        Name -> tensor, in the names of fairseq, s3prl, torchaudio or transformers.
+    config : mapping
+        The container's own, flat; empty where it has none.
+    where : str or path
+        What an error calls it.
 
     Raises
     ------
-    FitHubertError : not a Base type, a weight missing, left over or of another shape.
+    FitHubertError
+        Not a Base type, or a weight is missing, left over or of another shape.
     """
     check_base(config, where)
     large = next((name for name in state if _LARGE.search(name)), None)

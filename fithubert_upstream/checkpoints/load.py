@@ -31,16 +31,21 @@ def load_fithubert(
 
     Parameters
     ----------
-    model : one of `available_models()`; a path or URL of our `.safetensors`, of a `states-*.ckpt` of `fithubert
-        pretrain`, or of an official Lightning `.ckpt`. A file of that name comes first.
-    model_config : the official `.yaml`, for an official checkpoint. Other files hold their config; this one may repeat
-        it but not contradict it.
-    refresh : download again what the cache has.
-    sha256 : hex digest, or its beginning, that a downloaded checkpoint must have.
+    model : str or path
+        One of `available_models()`; a path or URL of our `.safetensors`, of a `states-*.ckpt` of `fithubert pretrain`,
+        or of an official Lightning `.ckpt`. A file of that name comes first.
+    model_config : str or path, optional
+        The official `.yaml`, for an official checkpoint. Other files hold their config; this one may repeat it but not
+        contradict it.
+    refresh : bool
+        Download again what the cache has.
+    sha256 : str, optional
+        Hex digest, or its beginning, that a downloaded checkpoint must have.
 
     Raises
     ------
-    FitHubertError : there is no such model, or its file is truncated, of another format, or does not fit its config.
+    FitHubertError
+        There is no such model, or its file is truncated, of another format, or does not fit its config.
     """
     return load_checkpoint(*locate(model, model_config, refresh, sha256))
 

@@ -58,13 +58,16 @@ def load_checkpoint(ckpt: str | Path, model_config: str | Path | None = None) ->
 
     Parameters
     ----------
-    ckpt : our `.safetensors`; a `states-*.ckpt` of `fithubert pretrain`; or an official Lightning `.ckpt`.
-    model_config : the official `.yaml`, needed for an official checkpoint only. For the others, whose
-        config lies inside, it may repeat the student's config but not contradict it.
+    ckpt : path
+        Our `.safetensors`; a `states-*.ckpt` of `fithubert pretrain`; or an official Lightning `.ckpt`.
+    model_config : path, optional
+        The official `.yaml`, needed for an official checkpoint only. For the others, whose config lies inside, it may
+        repeat the student's config but not contradict it.
 
     Raises
     ------
-    FitHubertError : the file is missing, truncated, of another format, or does not fit its config.
+    FitHubertError
+        The file is missing, truncated, of another format, or does not fit its config.
     """
     path = Path(ckpt)
     check_file(path)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..audio.scan import SAMPLE_RATE, count_samples_16k, scan
+from ..audio import SAMPLE_RATE
+from ..audio.scan import count_samples_16k, scan
 from ..audio.walk import (
     AUDIO,
     audio_in,

@@ -83,13 +83,16 @@ def speech_commands_clips(root: str | Path) -> list[tuple[str, Path]]:
 
 
 def speech_commands_part(clip: Path) -> str:
-    """Where s3prl puts a training clip: "train", "dev" or "left out", each speaker in one of them.
+    """Where s3prl puts a training clip: "train", "dev" or "left out", by the speaker's part of its name."""
+    return part_of_speaker(re.sub(r"_nohash_.*$", "", clip.name))
 
-    By the SHA1 of the speaker's part of the name, as `split_dataset` in s3prl's
-    downstream/speech_commands/expert.py.
+
+def part_of_speaker(speaker: str) -> str:
+    """Where s3prl puts a speaker: "train", "dev" or "left out".
+
+    By the SHA1 of the name, as `split_dataset` in s3prl's downstream/speech_commands/expert.py.
     """
     largest = 2**27 - 1
-    speaker = re.sub(r"_nohash_.*$", "", clip.name)
     percent = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % (largest + 1) * (100 / largest)
     return "dev" if percent < 10 else "left out" if percent < 20 else "train"
 

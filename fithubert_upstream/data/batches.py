@@ -17,10 +17,10 @@ from torch.utils.data import Dataset, Sampler
 from ..audio import SAMPLE_RATE
 from ..corpora.synthetic.recordings import random_conditions
 from ..models.lengths import FRAME_RATE
-from .cuts import Cuts
-from .shar import WINDOW
+from .sources import Corpus
 from .targets import Targets
 
+WINDOW = 10_000  # utterances that are mixed with each other: those of a few shards
 BATCHES_PER_BUCKET = 4  # at least: in a small corpus, fewer buckets
 ATTEMPTS = 10  # batches without anything readable, one after another
 
@@ -189,8 +189,8 @@ class Batches(Dataset):
     room, microphone and noise. `targets`, where they are set, come with the waveforms; crops then start on a frame.
     """
 
-    def __init__(self, cuts: Cuts, plan: BatchPlan, crop: bool, longest: float, augment: float = 0.0):
-        self.cuts = cuts
+    def __init__(self, corpus: Corpus, plan: BatchPlan, crop: bool, longest: float, augment: float = 0.0):
+        self.corpus = corpus
         self.plan = plan
         self.crop = crop
         self.longest = longest
@@ -247,9 +247,9 @@ class Batches(Dataset):
         loaded = []
         for index in utterances.tolist():
             try:
-                loaded.append((index, self.cuts.load(index)))
+                loaded.append((index, self.corpus.load(index)))
             except Exception as error:  # whatever lhotse raises for a file, the batch leaves it out
-                name = self.cuts.name(index)
+                name = self.corpus.name(index)
                 reason = " ".join(str(error).partition("[extra info]")[0].split()) or type(error).__name__
                 bad.append((name, f"{name}: {reason.removeprefix(f'{name}: ')[:300]}"))
         return loaded

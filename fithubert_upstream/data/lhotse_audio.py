@@ -10,9 +10,7 @@ import numpy as np
 from ..audio.decode import header, read_audio
 from ..errors import FitHubertError, from_extra
 
-with from_extra("distill", "distillation"):
-    from lhotse import Recording
-    from lhotse.audio import AudioSource
+with from_extra("distill", "a lhotse cuts file"):
     from lhotse.audio.backend import AudioBackend, get_current_audio_backend, set_current_audio_backend
     from lhotse.serialization import open_best
     from lhotse.utils import compute_num_samples
@@ -50,10 +48,3 @@ def own_decoder() -> Iterator[None]:
         raise FitHubertError(str(error).splitlines()[0]) from None
     finally:
         set_current_audio_backend(before)
-
-
-def recording(path: str) -> Recording:
-    """A file as lhotse's `Recording.from_file` describes it. Raises FitHubertError as `decode.header`."""
-    samples, rate, channels = header(path)
-    there = list(range(channels))
-    return Recording(Path(path).stem, [AudioSource("file", there, path)], rate, samples, samples / rate, there)

@@ -12,8 +12,7 @@ from tqdm import tqdm
 from ..errors import FitHubertError, expect
 from ..runs.workers import Worker, loader_workers
 from .batches import ATTEMPTS, Batch, Batches, BatchPlan, BatchSampler
-from .cuts import AudioFolder, Cuts, CutsFile, Source
-from .shar import SharFolder
+from .sources import AudioFolder, Corpus, Source
 
 FEW_BAD = 3  # fewer bad files never stop a run
 
@@ -113,7 +112,7 @@ class AudioLoader(DataLoader):
     """
 
     bad: BadFiles
-    corpus: str  # `Cuts.digest`
+    corpus: str  # `Corpus.digest`
 
     def compare(self, corpus: str | None) -> None:
         """Say so when a run goes on with other utterances than those of `corpus`, which it has saved.
@@ -152,20 +151,21 @@ def build_dataloader(
     """
     sources = getattr(config, split)
     expect(bool(sources), f"{split}: at least one folder or cuts file", "none")
-    cuts = load_cuts(sources, config)
-    bad = BadFiles(cuts.found, config.max_bad)
-    bad.note(list(cuts.unreadable.items()))
-    if not len(cuts):
+    corpus = open_corpus(sources, config)
+    bad = BadFiles(corpus.found, config.max_bad)
+    bad.note(list(corpus.unreadable.items()))
+    if not len(corpus):
         raise FitHubertError(
             f"{', '.join(sources)}: expected utterances of {config.min_seconds} to {config.max_seconds} s, found none "
-            f"among {cuts.found} ({'; the first: '.join([f'{len(bad)} unreadable', *bad.reasons.values()][:2])})"
+            f"among {corpus.found} ({'; the first: '.join([f'{len(bad)} unreadable', *bad.reasons.values()][:2])})"
         )
     if rank == 0:
-        hours = cuts.seconds.sum(dtype="float64") / 3600
-        tqdm.write(f"[data] {split}: {len(cuts)} of {cuts.found} utterances, {hours:.2f} h, from {', '.join(sources)}")
+        hours = corpus.seconds.sum(dtype="float64") / 3600
+        found = f"{len(corpus)} of {corpus.found} utterances, {hours:.2f} h"
+        tqdm.write(f"[data] {split}: {found}, from {', '.join(sources)}")
     plan = BatchPlan(
-        cuts.seconds,
-        cuts.shards,
+        corpus.seconds,
+        corpus.shards,
         batch_size=config.batch_size,
         batch_seconds=config.batch_seconds,
         num_buckets=config.num_buckets,
@@ -175,7 +175,7 @@ def build_dataloader(
     )
     loader = AudioLoader(
         Batches(
-            cuts,
+            corpus,
             plan,
             crop=config.crop != "none",
             longest=config.crop_seconds,
@@ -188,21 +188,27 @@ def build_dataloader(
         generator=torch.Generator().manual_seed(seed),  # leaves the global generator, dropout's, alone
         pin_memory=torch.cuda.is_available(),
     )
-    loader.bad, loader.corpus = bad, cuts.digest()
+    loader.bad, loader.corpus = bad, corpus.digest()
     return loader
 
 
-def load_cuts(sources: Sequence[str], config: DataConfig) -> Cuts:
+def open_corpus(sources: Sequence[str], config: DataConfig) -> Corpus:
     """The utterances of folders, cuts files and Shar folders, within `min_seconds`..`max_seconds`."""
     opened = [_open_source(Path(os.path.abspath(source))) for source in sources]
-    return Cuts(opened, config.min_seconds, config.max_seconds)
+    return Corpus(opened, config.min_seconds, config.max_seconds)
 
 
 def _open_source(path: Path) -> Source:
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         if not path.is_file():
             raise FitHubertError(f"{path}: expected a lhotse cuts file, found no such file")
+        from .cuts import CutsFile
+
         return CutsFile(path)
     if path.is_file():
         raise FitHubertError(f"{path}: expected a folder of audio, a cuts file (.jsonl, .jsonl.gz) or a Shar folder")
-    return SharFolder(path) if any(path.glob("cuts.*.jsonl*")) else AudioFolder(path)
+    if any(path.glob("cuts.*.jsonl*")):
+        from .shar import SharFolder
+
+        return SharFolder(path)
+    return AudioFolder(path)

@@ -14,14 +14,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import FitHubertError, from_extra
-from .cuts import Index, cut_seconds, load_cut, remembered
+from .batches import WINDOW
+from .cuts import cut_seconds, load_cut
+from .sources import Index, remembered
 
-with from_extra("distill", "distillation"):
+with from_extra("distill", "a lhotse Shar folder"):
     from lhotse.cut import Cut
     from lhotse.serialization import deserialize_item, open_best
     from lhotse.shar.utils import fill_shar_placeholder
-
-WINDOW = 10_000  # utterances that are mixed with each other: those of a few shards
 
 Member = tuple[str, int, int]  # name, first byte, bytes
 

@@ -21,25 +21,25 @@ from ..errors import FitHubertError
 from ..files import atomic_path, remove_temporaries
 from ..models.lengths import FIRST_FRAME, FRAME_RATE
 from ..teachers.teachers import Teacher
-from .cuts import Cuts
+from .sources import Corpus
 
 UTTERANCES = 64  # in a file: 240 MB for 13 s each and six layers of 512
 _IDENTITY, _NAMES = "fithubert_targets", "of"  # in the header: what is compared, and what is told
 
 
 class Targets:
-    """The layers that `layers` names (counted from 1) of the utterances of `cuts`, in a folder.
+    """The layers that `layers` names (counted from 1) of the utterances of `corpus`, in a folder.
 
     The files may hold more layers than that. Raises FitHubertError when the folder holds targets of another teacher,
     other utterances, or without one of the layers.
     """
 
-    def __init__(self, folder: Path, cuts: Cuts, teacher: Teacher, layers: Sequence[int]):
-        self.folder, self.cuts = folder, cuts
+    def __init__(self, folder: Path, corpus: Corpus, teacher: Teacher, layers: Sequence[int]):
+        self.folder, self.corpus = folder, corpus
         self.layers = list(layers)
-        self.identity = {"teacher": identify(teacher), "layers": self.layers, "utterances": cuts.digest()}
+        self.identity = {"teacher": identify(teacher), "layers": self.layers, "utterances": corpus.digest()}
         self.pooled = teacher.pooled
-        self._names = {"teacher": teacher.name, "layers": self.layers, "utterances": f"list of {len(cuts)}"}
+        self._names = {"teacher": teacher.name, "layers": self.layers, "utterances": f"list of {len(corpus)}"}
         # part -> ends, its `targets` on the disk, and which of their layers are wanted (None: all)
         self._open: dict[int, tuple[list[int], Any, list[int] | None]] = {}
 
@@ -49,7 +49,7 @@ class Targets:
 
     def __len__(self) -> int:
         """Files that make up the whole."""
-        return -(-len(self.cuts) // UTTERANCES)
+        return -(-len(self.corpus) // UTTERANCES)
 
     def compute(self, teacher: Teacher, rank: int = 0, world_size: int = 1) -> None:
         """Write the files that are missing; each of `world_size` processes every so many of them.
@@ -66,7 +66,7 @@ class Targets:
             remove_temporaries(self.folder)
         mine = range(rank, len(self), world_size)
         missing = [part for part in mine if not self._is_there(part)]
-        hours = self.cuts.seconds.sum(dtype="float64") / 3600
+        hours = self.corpus.seconds.sum(dtype="float64") / 3600
         count = sum(len(self._utterances(part)) for part in missing)
         with tqdm(
             total=count, unit="utterance", desc=f"targets of {hours:.1f} h", disable=rank > 0 or not missing
@@ -84,7 +84,7 @@ class Targets:
         begin = first if self.pooled else first + start // FRAME_RATE
         if begin + frames > ends[place]:
             raise FitHubertError(
-                f"{self._path(index // UTTERANCES)}: expected targets of {self.cuts.name(index)} up to frame "
+                f"{self._path(index // UTTERANCES)}: expected targets of {self.corpus.name(index)} up to frame "
                 f"{begin + frames - first}, found {ends[place] - first}; it was another recording: remove that file"
             )
         found = targets[begin : begin + frames]  # (L, N, D)
@@ -96,14 +96,14 @@ class Targets:
         for index in self._utterances(part):
             bar.update()
             try:
-                waveform = self.cuts.load(index)
+                waveform = self.corpus.load(index)
             except Exception:  # training meets it again and says what is wrong
                 ends.append(ends[-1])
                 continue
             found = teacher(waveform[None].to(device), depth=self.layers[-1])
             kept = torch.stack([found[layer - 1][0] for layer in self.layers], 1).half()  # (L, N, D)
             if not bool(kept.isfinite().all()):
-                raise FitHubertError(f"{self.cuts.name(index)}: expected layers within float16, found larger")
+                raise FitHubertError(f"{self.corpus.name(index)}: expected layers within float16, found larger")
             layers.append(kept.cpu())
             ends.append(ends[-1] + len(kept))
         tensors = {
@@ -114,7 +114,7 @@ class Targets:
             save_file(tensors, temporary, {_IDENTITY: json.dumps(self.identity), _NAMES: json.dumps(self._names)})
 
     def _utterances(self, part: int) -> range:
-        return range(part * UTTERANCES, min((part + 1) * UTTERANCES, len(self.cuts)))
+        return range(part * UTTERANCES, min((part + 1) * UTTERANCES, len(self.corpus)))
 
     def _path(self, part: int) -> Path:
         return self.folder / f"part-{part:05d}.safetensors"

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..compat.tensorboard import drop_what_cannot_be_written
 from ..files import atomic_path, named
+from ..report import BARS, PALE, figure, save
 
 
 class TrainLog:
@@ -110,29 +111,26 @@ def read_losses(path: Path) -> list[dict[str, float | None]]:
 
 def draw_losses(folder: Path) -> Path:
     """losses.png beside losses.csv: the loss, each layer's, and the last layer's on the validation set."""
-    from matplotlib.figure import Figure
-
     rows = read_losses(folder / "losses.csv")
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
+    picture = figure(7, 4)
+    axes = picture.subplots()
     grey = False
     for name in rows[0] if rows else ():
         if name in ("step", "lr", "hours_per_hour"):
             continue
         points = [(row["step"], row[name]) for row in rows if row[name] is not None and math.isfinite(row[name])]
         if name.startswith("layer_"):
-            style = {"color": "0.75", "linewidth": 0.8, "zorder": 1, "label": None if grey else "layers"}
+            style = {"color": PALE, "linewidth": 0.8, "zorder": 1, "label": None if grey else "layers"}
             grey = True
         elif name == "valid":
-            style = {"color": "#c8553d", "marker": ".", "label": "validation, last layer"}
+            style = {"color": BARS[1], "marker": ".", "label": "validation, last layer"}
         else:
-            style = {"color": "#2a6f97", "label": "loss"}
+            style = {"color": BARS[0], "label": "loss"}
         if points:
             axes.plot(*zip(*points, strict=True), **style)
     axes.set(xlabel="update", ylabel="loss", ylim=(0, None))
     if rows:
         axes.legend(frameon=False)
     path = folder / "losses.png"
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    save(picture, path)
     return path

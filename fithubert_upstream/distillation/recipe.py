@@ -10,7 +10,7 @@ from ..data.loader import DataConfig
 from ..errors import FitHubertError
 from ..runs.folders import check_free, left_in
 from ..runs.precision import TRAINING_PRECISIONS
-from ..settings.files import expand_variables, find_config, from_dict, nearest, read_yaml, to_dict
+from ..settings.files import expand_variables, find_config, flatten, from_dict, nearest, read_yaml, to_dict
 from ..settings.values import dump_yaml, parse_value
 from .config import DistillationConfig
 from .optimizer import OptimizerConfig
@@ -116,7 +116,7 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
     if not left:
         return None
     there = from_dict(RunConfig, read_yaml(file), str(file))  # fills in what an older version did not write
-    old, new = dict(_flatten(to_dict(there))), dict(_flatten(to_dict(config)))
+    old, new = flatten(to_dict(there)), flatten(to_dict(config))
     for key in sorted(old.keys() | new.keys()):
         if key not in FREE_KEYS and old.get(key) != new.get(key):
             raise FitHubertError(
@@ -161,11 +161,3 @@ def _require_data(recipe: dict[str, Any], path: Path) -> None:
 def _required(cls: type) -> list[str]:
     missing = dataclasses.MISSING
     return [f.name for f in dataclasses.fields(cls) if f.default is missing and f.default_factory is missing]
-
-
-def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -170,7 +170,7 @@ class DistillationTask(nn.Module):
         kept = []
         for number, teacher in enumerate(self.teachers):
             place = folder if number == 0 else folder / f"teacher-{number + 1}"
-            targets = Targets(place, loader.dataset.cuts, teacher, self.teacher_layers[number])
+            targets = Targets(place, loader.dataset.corpus, teacher, self.teacher_layers[number])
             targets.compute(teacher, rank, world_size)
             kept.append(targets)
         loader.dataset.targets = kept

@@ -320,7 +320,7 @@ class Training:
     def _not_finite(self, step: int, what: str) -> FitHubertError:
         sampler, end = self.loader.sampler, step * self.batches_an_update
         batches = [sampler.plan.batch(sampler.seed, n) for n in range(end - self.batches_an_update, end)]
-        files = [self.loader.dataset.cuts.name(index) for batch in batches for index in batch.tolist()]
+        files = [self.loader.dataset.corpus.name(index) for batch in batches for index in batch.tolist()]
         return FitHubertError(
             f"step {step}: the {what} became NaN or infinite; saved checkpoints are intact. Check the "
             f"{len(files)} files of this step ({', '.join(files[:8])}{', ...' if len(files) > 8 else ''}), or restart "

@@ -1,13 +1,12 @@
 """Evaluate every saved checkpoint of an experiment: what s3prl's test_expdir.sh does for speaker verification."""
 
 import argparse
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
 from ..checkpoints.torch_files import states_in, step_of
 from ..errors import FitHubertError
-from ..files import atomic_path
+from ..report import BARS, figure, save, write_csv
 from .flags import DEFAULTS
 from .past_run import read_run
 from .tasks import Task, task_of
@@ -59,28 +58,24 @@ def evaluate_all_states(
     best = (max if task.higher_is_better else min)(values, key=values.get)
 
     table = folder / f"all_states_{split}.csv"
-    with atomic_path(table) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["checkpoint", f"{split} {task.metric}"])
-        writer.writerows([path.name, f"{value:.4f}"] for path, value in values.items())
-    with atomic_path(table.with_suffix(".png")) as temporary:
-        _plot(task, split, values, best, temporary)
+    metric = f"{split} {task.metric}"
+    rows = [{"checkpoint": path.name, metric: f"{value:.4f}"} for path, value in values.items()]
+    write_csv(table, ["checkpoint", metric], rows)
+    _plot(task, metric, values, best, table.with_suffix(".png"))
     width = max(len(path.name) for path in values)
-    print(f"\n{'checkpoint':<{width}}  {split} {task.metric}")
+    print(f"\n{'checkpoint':<{width}}  {metric}")
     for path, value in values.items():
         print(f"{path.name:<{width}}  {value:.2f}{'  best' if path == best else ''}")
     print(f"The table is {table}, its picture {table.with_suffix('.png')}.")
     return results[best]
 
 
-def _plot(task: Task, split: str, values: dict[Path, float], best: Path, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.subplots()
+def _plot(task: Task, metric: str, values: dict[Path, float], best: Path, path: Path) -> None:
+    picture = figure(6, 3.5)
+    axes = picture.subplots()
     steps = {state: step_of(state) for state in values}
-    axes.plot(list(steps.values()), list(values.values()), marker="o")
-    axes.plot(steps[best], values[best], marker="o", color="C1", markersize=10, label=f"best: {values[best]:.2f}")
-    axes.set(xlabel="step", ylabel=f"{split} {task.metric}", title=task.title)
+    axes.plot(list(steps.values()), list(values.values()), marker="o", color=BARS[0])
+    axes.plot(steps[best], values[best], marker="o", color=BARS[1], markersize=10, label=f"best: {values[best]:.2f}")
+    axes.set(xlabel="step", ylabel=metric, title=task.title)
     axes.legend()
-    figure.savefig(path, format="png", dpi=130)
+    save(picture, path)

@@ -12,23 +12,23 @@ from pathlib import Path
 
 import torch
 
-from fithubert_upstream.audio.scan import count_samples_16k
-from fithubert_upstream.audio.walk import audio_in
-from fithubert_upstream.compat.modules import has_module
-from fithubert_upstream.corpora.librispeech import librispeech_report, read_splits, split_folder
-from fithubert_upstream.corpora.problems import require
-from fithubert_upstream.corpora.speech_commands import BACKGROUND, check_speech_commands
-from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
-from fithubert_upstream.downstream.asr import check_prepared, check_tables
-from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
-from fithubert_upstream.downstream.libriphone import forget, phone_transcripts
-from fithubert_upstream.downstream.overrides import split_overrides
-from fithubert_upstream.downstream.past_run import by_name
-from fithubert_upstream.downstream.sv import check_lengths
-from fithubert_upstream.downstream.tasks import TASKS
-from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.settings.files import MODEL_CONFIGS
-from fithubert_upstream.upstream.hubconf import ENTRIES, check_source
+from ..audio.scan import count_samples_16k
+from ..audio.walk import audio_in
+from ..compat.modules import has_module
+from ..corpora.librispeech import librispeech_report, read_splits, split_folder
+from ..corpora.problems import require
+from ..corpora.speech_commands import BACKGROUND, check_speech_commands
+from ..corpora.voxceleb1 import check_voxceleb1
+from ..errors import FitHubertError
+from ..settings.files import MODEL_CONFIGS
+from ..upstream.hubconf import ENTRIES, check_source
+from .asr import check_prepared, check_tables
+from .joint_ks_sv.config import JointConfig
+from .libriphone import forget, phone_transcripts
+from .overrides import split_overrides
+from .past_run import by_name
+from .sv import check_lengths
+from .tasks import TASKS
 
 # What a task's code, s3prl's or this module, looks up in its config; one of another task lacks some.
 _KEYS = {
@@ -254,7 +254,7 @@ def _check_voxceleb1(data: dict, splits: list[str]) -> None:
 
 
 def _check_joint(args: argparse.Namespace, config: dict) -> None:
-    from fithubert_upstream.downstream.joint_ks_sv.clips import read_corpora
+    from .joint_ks_sv.clips import read_corpora
 
     joint = JointConfig.from_dict(config["downstream_expert"], "config.downstream_expert")
     accumulated = config["runner"].get("gradient_accumulate_steps", 1)

@@ -6,10 +6,10 @@ import os
 
 import torch
 
-from fithubert_upstream.downstream.overrides import AddOverrides
-from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.runs.parser import Parser
-from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, available_configs
+from ..errors import FitHubertError
+from ..runs.parser import Parser
+from ..settings.files import DOWNSTREAM_CONFIGS, available_configs
+from .overrides import AddOverrides
 
 # What s3prl's runner is given where a flag is not, under the names it reads.
 DEFAULTS = {

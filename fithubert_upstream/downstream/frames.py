@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fithubert_upstream.downstream.sv import check_lengths
-from fithubert_upstream.errors import FitHubertError
+from ..errors import FitHubertError
+from .sv import check_lengths
 
 XVECTOR_FRAMES = 16  # its convolutions take 14 away, and a standard deviation needs 2
 STEP, LONGEST = 80, 160_000  # samples

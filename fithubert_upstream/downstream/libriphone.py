@@ -11,10 +11,10 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from fithubert_upstream.corpora import librispeech
-from fithubert_upstream.corpora.librispeech import find_transcripts, read_transcript
-from fithubert_upstream.downstream.phones import load_lexicon, read_lexicon
-from fithubert_upstream.errors import FitHubertError
+from ..corpora import librispeech
+from ..corpora.librispeech import find_transcripts, read_transcript
+from ..errors import FitHubertError
+from .phones import load_lexicon, read_lexicon
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fithubert_upstream.checkpoints.torch_files import newest_whole, read_own, states_in
-from fithubert_upstream.compat import s3prl as s3prl_compat
-from fithubert_upstream.distillation.remembered import absolute, difference, digest_of
-from fithubert_upstream.downstream.flags import DEFAULTS, OF_A_RUN, with_defaults
-from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, available_configs, find_config, read_yaml
+from ..checkpoints.torch_files import newest_whole, read_own, states_in
+from ..compat import s3prl as s3prl_compat
+from ..distillation.remembered import absolute, difference, digest_of
+from ..errors import FitHubertError
+from ..settings.files import DOWNSTREAM_CONFIGS, available_configs, find_config, read_yaml
+from .flags import DEFAULTS, OF_A_RUN, with_defaults
 
 JOB = "fithubert downstream"
 FILES = {"upstream_ckpt": "-k", "upstream_model_config": "-g"}

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from fithubert_upstream.compat import s3prl as s3prl_compat
-from fithubert_upstream.compat.modules import has_module, provide_module
-from fithubert_upstream.compat.runs import (
+from ..compat import s3prl as s3prl_compat
+from ..compat.modules import has_module, provide_module
+from ..compat.runs import (
     atomic_torch_save,
     padded_recurrence,
     quiet_old_calls,
@@ -26,23 +26,23 @@ from fithubert_upstream.compat.runs import (
     speaker_verification,
     without_cuda,
 )
-from fithubert_upstream.compat.s3prl_settings import read_settings, unknown_keys
-from fithubert_upstream.compat.s3prl_workers import repaired_workers
-from fithubert_upstream.distillation.remembered import make_absolute
-from fithubert_upstream.downstream import checks
-from fithubert_upstream.downstream.flags import OURS, check_local_rank, read_flags
-from fithubert_upstream.downstream.frames import check_frames
-from fithubert_upstream.downstream.overrides import changed_keys, check_given, override
-from fithubert_upstream.downstream.past_run import begin, check_files, check_init, find_past, resume
-from fithubert_upstream.downstream.repairs.hf_hub import huggingface_upstream
-from fithubert_upstream.downstream.repairs.models import checked_models
-from fithubert_upstream.downstream.run_corpus import compare_corpus
-from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.files import remove_temporaries
-from fithubert_upstream.runs.folders import check_start
-from fithubert_upstream.runs.launcher import check_alone
-from fithubert_upstream.runs.outputs import check_feature_cache, check_output_folder
-from fithubert_upstream.settings.files import expand_variables
+from ..compat.s3prl_settings import read_settings, unknown_keys
+from ..compat.s3prl_workers import repaired_workers
+from ..distillation.remembered import make_absolute
+from ..errors import FitHubertError
+from ..files import remove_temporaries
+from ..runs.folders import check_start
+from ..runs.launcher import check_alone
+from ..runs.outputs import check_feature_cache, check_output_folder
+from ..settings.files import expand_variables
+from . import checks
+from .flags import OURS, check_local_rank, read_flags
+from .frames import check_frames
+from .overrides import changed_keys, check_given, override
+from .past_run import begin, check_files, check_init, find_past, resume
+from .repairs.hf_hub import huggingface_upstream
+from .repairs.models import checked_models
+from .run_corpus import compare_corpus
 
 # What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
 _MODULES = {
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> dict[str, float]:
         check_alone("a task", argv)
     given = read_flags(argv)
     if getattr(given, "all_states", False):
-        from fithubert_upstream.downstream.all_states import evaluate_all_states
+        from .all_states import evaluate_all_states
 
         return evaluate_all_states(given, [flag for flag in argv if flag != "--all-states"], main)
     ours = argparse.Namespace(**{name: getattr(given, name, default) for name, default in OURS.items()})
@@ -85,10 +85,10 @@ def main(argv: list[str]) -> dict[str, float]:
     hub = s3prl_compat.import_hub()
     from s3prl import run_downstream
 
-    import fithubert_upstream
-    from fithubert_upstream.upstream.feature_cache import cached_upstreams
+    from ..upstream.feature_cache import cached_upstreams
+    from ..upstream.hubconf import register
 
-    fithubert_upstream.register()
+    register()
     with ExitStack() as stack:
         stack.callback(provide_modules())
         args, config = read_run_arguments(given)
@@ -202,7 +202,7 @@ def runner_repairs(device: str) -> list[Callable[[], AbstractContextManager]]:
 
 def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractContextManager]]:
     """The repairs that a task needs while it runs on a device, each to be entered."""
-    from fithubert_upstream.downstream.repairs import datasets as s3prl_datasets  # imports s3prl
+    from .repairs import datasets as s3prl_datasets  # imports s3prl
 
     repairs = []
     if downstream in s3prl_datasets.TASKS:

@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from fithubert_upstream.corpora.state import changed, corpus_state
-from fithubert_upstream.downstream.asr import symbols
-from fithubert_upstream.downstream.past_run import read_run
-from fithubert_upstream.errors import FitHubertError
+from ..corpora.state import changed, corpus_state
+from ..errors import FitHubertError
+from .asr import symbols
+from .past_run import read_run
 
 
 def compare_corpus(args: argparse.Namespace, config: Mapping[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fithubert_upstream.audio.scan import scan
-from fithubert_upstream.audio.sox import apply_effects_file
-from fithubert_upstream.audio.walk import find_audio
-from fithubert_upstream.errors import FitHubertError
+from ..audio.scan import scan
+from ..audio.sox import apply_effects_file
+from ..audio.walk import find_audio
+from ..errors import FitHubertError
 
 # s3prl's chain for VoxCeleb1 (downstream/sv_voxceleb1/dataset.py)
 EFFECTS = [

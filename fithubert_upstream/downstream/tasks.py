@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fithubert_upstream.errors import FitHubertError
+from ..errors import FitHubertError
 
 
 @dataclass(frozen=True)

@@ -81,17 +81,22 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
 
     Parameters
     ----------
-    model : in eval mode, fp32, on the CPU.
-    path : the `.onnx` to write: the whole file or none.
-    int8 : store the weights of matrix products in 8 bits and round their inputs to 8 bits on the way.
+    model : FitHubert
+        In eval mode, fp32, on the CPU.
+    path : path
+        The `.onnx` to write: the whole file or none.
+    int8 : bool
+        Store the weights of matrix products in 8 bits and round their inputs to 8 bits on the way.
 
     Returns
     -------
-    How far its features on noise are from the student's, in words.
+    str
+        How far its features on noise are from the student's, in words.
 
     Raises
     ------
-    FitHubertError : the extra `onnx` is missing, or the file's features are not the student's.
+    FitHubertError
+        The extra `onnx` is missing, or the file's features are not the student's.
     """
     with from_extra("onnx", "an ONNX file"):
         for package in ("onnx", "onnxscript", "onnxruntime"):

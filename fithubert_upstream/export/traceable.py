@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models.feature_extractor import limit_peaks, norm_into_kernel, normed_conv
+from ..models.feature_extractor import limit_peaks
 from ..models.fithubert import FitHubert
+from ..models.kernels import norm_into_kernel, normed_conv
 from ..models.layers import FrameUpsample, HintHead, PredictionHead
 from ..models.lengths import FRAME_RATE, shortest_input, valid_mask
 

@@ -80,14 +80,16 @@ def joint_from_states(path: str | Path, upstream_ckpt: str | Path | None = None)
 
     Parameters
     ----------
-    path : `states-*.ckpt` or `dev-best.ckpt`.
-    upstream_ckpt : the file that the upstream was made from, where it is not the one named inside. It gives the
-        student's shape, and of a frozen upstream the weights too.
+    path : path
+        `states-*.ckpt` or `dev-best.ckpt`.
+    upstream_ckpt : path, optional
+        The file that the upstream was made from, where it is not the one named inside. It gives the student's shape,
+        and of a frozen upstream the weights too.
 
     Raises
     ------
-    FitHubertError : the file is missing, damaged or of another task, the upstream is none of ours, or its
-        checkpoint is gone.
+    FitHubertError
+        The file is missing, damaged or of another task, the upstream is none of ours, or its checkpoint is gone.
     """
     path = Path(path)
     states, args = _read_states(path)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ..assets import JOINT, find
-from ..audio import SAMPLE_RATE
 from ..audio.silence import trim_silence
 from ..checkpoints.student import FORMAT as STUDENT_FORMAT
 from ..checkpoints.student import check_file, read_safetensors, save_safetensors
@@ -21,6 +20,7 @@ from ..checkpoints.weights import fill_weights
 from ..errors import FitHubertError
 from ..models.config import FitHubertConfig
 from ..models.fithubert import FitHubert
+from ..models.inference import check_waveform
 from ..models.lengths import FRAME_RATE
 from ..settings.files import from_dict, to_dict
 
@@ -102,20 +102,25 @@ class JointModel(nn.Module):
 
         Parameters
         ----------
-        waveform : (T,) float samples in [-1, 1] at 16 kHz, or several such; several are treated one after another,
-            so that an answer is the same alone and among others.
+        waveform : Tensor or sequence of Tensor
+            (T,) float samples in [-1, 1] at 16 kHz, or several such; several are treated one after another, so that
+            an answer is the same alone and among others.
 
         Returns
         -------
-        keyword : the most probable class (with a keyword head only).
-        confidence : its probability, 0 to 1 (with a keyword head only).
-        embedding : (E,) of length 1, so that a dot product of two is their cosine (with a speaker head only).
+        keyword : str
+            The most probable class (with a keyword head only).
+        confidence : float
+            Its probability, 0 to 1 (with a keyword head only).
+        embedding : Tensor
+            (E,) of length 1, so that a dot product of two is their cosine (with a speaker head only).
 
         A list of such dicts for a list.
 
         Raises
         ------
-        FitHubertError : a waveform is not 1-D, empty, not floating point, or holds NaN or infinity.
+        FitHubertError
+            A waveform is not 1-D, empty, not floating point, or holds NaN or infinity.
         """
         if not isinstance(waveform, Tensor):
             return [self(wav) for wav in waveform]
@@ -134,7 +139,7 @@ class JointModel(nn.Module):
         The mean is over the 20 ms frames that s3prl's Featurizer returns for a single utterance. If it returns none
         (audio shorter than half a frame), the first frame is used.
         """
-        _check_waveform(waveform)
+        check_waveform(waveform)
         student, config = self.student, self.config
         waveform = trim_silence(waveform, config.trim_db)
         samples = len(waveform)
@@ -165,7 +170,8 @@ def load_joint(path: str | Path = JOINT) -> JointModel:
 
     Raises
     ------
-    FitHubertError : the file is missing, truncated, of another kind, or does not fit its config.
+    FitHubertError
+        The file is missing, truncated, of another kind, or does not fit its config.
     """
     path = find(JOINT) if str(path) == JOINT and not Path(path).exists() else Path(path)
     check_file(path)
@@ -190,15 +196,3 @@ def build_joint(config: JointModelConfig, weights: dict[str, Tensor], path: Path
         model = JointModel(config)
     fill_weights(model, weights, path)
     return model.eval()
-
-
-def _check_waveform(waveform: Tensor) -> None:
-    if waveform.dim() != 1 or len(waveform) == 0:
-        raise FitHubertError(
-            f"expected a waveform of shape (samples,) at {SAMPLE_RATE} Hz, found shape {tuple(waveform.shape)}; "
-            "pass one mono waveform, or a list of them"
-        )
-    if not waveform.is_floating_point():
-        raise FitHubertError(f"expected float samples in [-1, 1], found {waveform.dtype}; divide by 32768")
-    if not bool(torch.isfinite(waveform).all()):
-        raise FitHubertError("expected a waveform of finite samples, found NaN or infinite ones")

@@ -1,6 +1,5 @@
 """Runs of keyword spotting and speaker verification as Kerpicci et al.'s two tables and a picture. No torch."""
 
-import csv
 import itertools
 import statistics
 from collections.abc import Sequence
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from ..files import atomic_path
-from ..report import BARS, INK, QUIET, aligned_table, quiet_axes
+from ..report import BARS, INK, QUIET, aligned_table, figure, quiet_axes, save
+from ..report import write_csv as write_rows
 
 # table -> what it says, and the kind of run that each of its columns is taken from
 TABLES = {
@@ -136,22 +135,16 @@ def _cell(values: Sequence[float], counted: bool) -> str:
 
 def write_csv(runs: Sequence[Run], path: str | Path) -> None:
     """Every single run, with exact numbers; what it does not measure prints "-"."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Run)])
-        writer.writeheader()
-        for run in runs:
-            writer.writerow({name: "-" if value is None else value for name, value in asdict(run).items()})
+    write_rows(path, [field.name for field in fields(Run)], map(asdict, runs))
 
 
 def plot(runs: Sequence[Run], path: str | Path, comparable: bool) -> None:
     """A panel for each task, alone and joint: bars of means, lines of deviations, a dot for each seed."""
-    from matplotlib.figure import Figure
-
     rows = {table: {(row.name, row.mode): row for row in rows_of(runs, table)} for table in TABLES}
     names = list(dict.fromkeys((run.upstream, run.mode) for run in runs))
-    figure = Figure(figsize=(13, 1.7 + 0.42 * max(len(names), 2)), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.09)  # so that a number is seen to belong to the panel at its left
-    panels = figure.subplots(1, len(_COLUMNS) * len(TABLES), sharey=True)
+    picture = figure(13, 1.7 + 0.42 * max(len(names), 2))
+    picture.get_layout_engine().set(wspace=0.09)  # so that a number is seen to belong to the panel at its left
+    panels = picture.subplots(1, len(_COLUMNS) * len(TABLES), sharey=True)
     marked = {t: [r for r in published_rows(t) if r.name == _MARKED] if comparable else [] for t in TABLES}
     shown = {task: [getattr(run, task) or 0 for run in runs] for task in _COLUMNS}
     for task, rows_marked in itertools.product(_COLUMNS, marked.values()):
@@ -172,13 +165,12 @@ def plot(runs: Sequence[Run], path: str | Path, comparable: bool) -> None:
     if comparable:
         lines = [panels[0].plot([], [], line, color=INK, lw=1.2)[0] for line in _MARKS.values()]
         labels = [f"{_MARKED}, {'alone' if t == 'single' else f'{t}, {mode}'} (published)" for t, mode in _MARKS]
-        figure.legend(lines, labels, loc="outside lower center", ncols=len(lines), frameon=False, labelcolor=INK)
+        picture.legend(lines, labels, loc="outside lower center", ncols=len(lines), frameon=False, labelcolor=INK)
     title = "Keyword spotting and speaker verification by one linear layer each"
     if not comparable:
         title += " (other corpora or settings: not comparable with published numbers)"
-    figure.suptitle(title, color=INK, fontsize=11)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    picture.suptitle(title, color=INK, fontsize=11)
+    save(picture, path)
 
 
 def _panel(axes, results: Sequence[Sequence[float]], colours: Sequence[str], marks: dict[str, float]) -> None:

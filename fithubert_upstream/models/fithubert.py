@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..errors import FitHubertError
 from .config import FitHubertConfig
 from .feature_extractor import ConvFeatureExtractor
-from .layers import Dropout, HintHead, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
+from .kernels import Dropout
+from .layers import HintHead, PositionalConv, PredictionHead, TimeReduction, TransformerLayer
 from .lengths import conv_frames, shortest_input, valid_mask
 
 
@@ -85,6 +86,7 @@ class FitHubert(nn.Module):
         x, frames, padded = self.extract(waveforms, lengths)
         return self.transform(x, frames if padded else None, depth)
 
+    # `export.traceable` repeats `extract`, `transform` and `fit_frames`: a change here needs one there.
     def extract(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor, bool]:
         """Everything before the positional convolution, with what `encode` takes: (B, L, D), (B,) valid frames, and
         whether a frame is padded; such frames are zero."""

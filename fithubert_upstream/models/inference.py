@@ -1,10 +1,14 @@
-"""How a student is run: its precision, compiled or not, long recordings in windows."""
+"""How a student is run: its precision, compiled or not, long recordings in windows; waveforms as a batch."""
 
 import logging
 import os
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from ..audio import SAMPLE_RATE
 from ..errors import FitHubertError
 from ..runs.precision import bf16_is_native
 from .fithubert import FitHubert
@@ -13,6 +17,8 @@ log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 INFERENCE_VARIABLES = ("FITHUBERT_PRECISION", "FITHUBERT_COMPILE", "FITHUBERT_CHUNK_SECONDS")
+
+Feature = Tensor | list[Tensor]  # (B, L, D), or one for each layer
 
 
 def prepare(model: FitHubert, precision: str = "fp32", compile: bool = False) -> FitHubert:
@@ -71,3 +77,40 @@ def from_environment(
     if chunk_seconds != 0 and not chunk_seconds >= 1:
         raise FitHubertError(f"expected chunk_seconds of at least 1, or 0 for one piece, found {chunk_seconds}")
     return precision, compile, chunk_seconds
+
+
+def check_waveform(wav: Tensor, name: str = "waveform") -> None:
+    """Raise FitHubertError, with `name` in front, unless this is (T,) finite floating-point samples, T >= 1."""
+    if not isinstance(wav, Tensor) or wav.dim() != 1:
+        found = f"shape {tuple(wav.shape)}" if isinstance(wav, Tensor) else type(wav).__name__
+        raise FitHubertError(
+            f"{name}: expected a 1-D tensor of {SAMPLE_RATE} Hz samples, found {found}; "
+            "pass each mono waveform as a tensor of its own"
+        )
+    if not wav.is_floating_point():
+        raise FitHubertError(f"{name}: expected float samples in [-1, 1], found {wav.dtype}; divide by 32768")
+    if len(wav) == 0:
+        raise FitHubertError(f"{name}: expected at least one sample, found shape (0,)")
+    if not bool(torch.isfinite(wav.float()).all()):
+        raise FitHubertError(f"{name}: found NaN or infinite samples")
+
+
+def collate(wavs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """List of (T_i,) -> zero-padded (B, T) float32, lengths (B,). Raises what `check_waveform` says."""
+    if len(wavs) == 0:
+        raise FitHubertError("expected a list of waveforms, found an empty list")
+    for i, wav in enumerate(wavs):
+        check_waveform(wav, f"waveform {i}")
+    waveforms = pad_sequence([wav.float() for wav in wavs], batch_first=True)  # (B, T)
+    return waveforms, torch.tensor([len(wav) for wav in wavs])
+
+
+def stack_utterances(features: Sequence[Feature]) -> Feature:
+    """Features of single utterances, (1, L_i, D) each, or lists of them -> zero-padded (B, L, D)."""
+    if isinstance(features[0], list):
+        return [_stack(layer) for layer in zip(*features, strict=True)]
+    return _stack(features)
+
+
+def _stack(utterances: Iterable[Tensor | list[Tensor]]) -> Tensor:
+    return pad_sequence([utterance[0] for utterance in utterances], batch_first=True)  # (B, L, D)

@@ -9,26 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .feature_extractor import gelu
 from .folding import Folding
-
-
-class Dropout(nn.Module):
-    """PyTorch's dropout, drawn faster on a CPU; p is kept to 1/65536."""
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        count = x.numel()
-        draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # one for four elements
-        draws = draws.view(torch.int16)[:count].view(x.shape)
-        return x * (draws >= round(self.p * 65536) - 32768).to(x.dtype).mul_(1 / (1 - self.p))
+from .kernels import Dropout, correlate, gelu, spectrum
 
 
 class PositionalConv(Folding):
@@ -59,30 +41,6 @@ class PositionalConv(Folding):
             return gelu(correlate(x, self.folded(), kernel) + self.bias)
         y = F.conv1d(x.transpose(1, 2), self.folded(), self.bias, padding=kernel // 2, groups=self.groups)
         return F.gelu(y[:, :, : x.size(1)]).transpose(1, 2)  # an even kernel gives one frame too many
-
-
-def spectrum(weight: Tensor, groups: int) -> Tensor:
-    """A grouped convolution's weight (D, E, K), E = D / groups, as `correlate` wants it: ((K + 1) groups, E, E)."""
-    _, width, kernel = weight.shape
-    waves = torch.fft.rfft(weight.float(), n=2 * kernel, dim=2).conj()  # (D, E, K + 1)
-    return waves.view(groups, width, width, kernel + 1).permute(3, 0, 2, 1).reshape(-1, width, width)
-
-
-def correlate(x: Tensor, spectrum: Tensor, kernel: int) -> Tensor:
-    """A grouped convolution with a long kernel and padding K // 2 by way of Fourier transforms of 2 K frames.
-
-    x (B, L, D) -> (B, L, D) of the same dtype. On a CPU 10 times as fast as Conv1d for HuBERT's 128 taps.
-    """
-    batch, size, dim = x.shape
-    steps = -(-size // kernel)
-    padding = (0, 0, kernel // 2, (steps + 1) * kernel - size - kernel // 2)
-    parts = F.pad(x.float(), padding).view(batch, steps + 1, kernel, dim)
-    windows = torch.cat([parts[:, :-1], parts[:, 1:]], dim=2)  # (B, S, 2 K, D), half of each in the next
-    waves = torch.fft.rfft(windows, dim=2)  # (B, S, K + 1, D)
-    groups = waves.reshape(batch * steps, len(spectrum), -1).transpose(0, 1)  # ((K + 1) groups, B S, E)
-    waves = torch.bmm(groups, spectrum).transpose(0, 1).reshape(batch, steps, kernel + 1, dim)
-    y = torch.fft.irfft(waves, n=2 * kernel, dim=2)[:, :, :kernel]  # the other half wraps around
-    return y.reshape(batch, -1, dim)[:, :size].to(x.dtype)
 
 
 class TimeReduction(Folding):

@@ -52,9 +52,10 @@ def find_config(name: str | Path, folders: tuple[Path, ...] = MODEL_CONFIGS) -> 
     for path in (Path(name), *(folder / inside for folder in folders)):
         if path.is_file():
             return path
-    raise FitHubertError(
-        f"{name}: no such file, and no packaged config of that name; packaged: {', '.join(available_configs(folders))}"
-    )
+    names = available_configs(folders)
+    close = difflib.get_close_matches(inside, names, n=1, cutoff=0.75)
+    hint = f"did you mean {close[0]}?" if close else f"packaged: {', '.join(names)}"
+    raise FitHubertError(f"{name}: no such file, and no packaged config of that name; {hint}")
 
 
 def available_configs(folders: tuple[Path, ...] = MODEL_CONFIGS) -> list[str]:
@@ -116,6 +117,14 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         return cls(**given)
     except FitHubertError as error:
         raise FitHubertError(f"{where}: {error}") from error
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value; an empty block is a value."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..files import write_json, write_text
 from ..models.inference import INFERENCE_VARIABLES
 from ..runs.folders import check_free
 from ..runs.versions import versions
+from ..settings.files import flatten
 from ..settings.values import dump_yaml
 from .upstreams import Upstream
 
@@ -30,7 +31,7 @@ def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: A
 
     It includes the environment variables that set how a student is run.
     """
-    config = dict(_flat(config))
+    config = flatten(config)
     config.pop("downstream_expert.datarc.bucket_file", None)  # follows from the corpus; moves with the output
     identity = {
         "upstream": upstream.name,
@@ -41,14 +42,6 @@ def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: A
         **config,
     }
     return json.loads(json.dumps(identity))
-
-
-def _flat(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 @dataclass(frozen=True)

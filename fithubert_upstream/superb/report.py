@@ -1,6 +1,5 @@
 """SUPERB results of four tasks as a table and a picture, beside the published ones. Pure functions, no torch."""
 
-import csv
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,14 +9,13 @@ import yaml
 
 from ..downstream.tasks import TASKS
 from ..errors import FitHubertError
-from ..files import atomic_path
-from ..report import BARS, INK, QUIET, aligned_table, quiet_axes
+from ..report import BARS, INK, PALE, QUIET, aligned_table, figure, quiet_axes, save
+from ..report import write_csv as write_rows
 
 # SUPERB's reference points in percent (baseline = FBANK, top), from `reference_points` of its leaderboard.
 REFERENCE = {"pr": (82.01, 3.53), "asr": (23.18, 3.62), "ks": (41.3826674, 96.66), "sv": (9.56, 5.11)}
 # Published rows that the picture marks, each with its line.
 _MARKS = {"FBANK": ":", "FitHuBERT, 960 h": "--", "HuBERT Base, 960 h": "-"}
-_BASELINE = "#c3cbd1"
 
 
 @dataclass(frozen=True)
@@ -132,33 +130,28 @@ def _number(value: float | None, digits: int = 2) -> str:
 def write_csv(rows: Sequence[Row], published: Sequence[Row], path: str | Path) -> None:
     """All rows, ours first, with exact numbers; what was not measured prints "-"."""
     names = ["name", "parameters", *REFERENCE, "superb_s", "source", "comparable", "note"]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for row in [*rows, *published]:
-            values = asdict(row) | {"superb_s": None if row.score is None else round(row.score, 1)}
-            writer.writerow({name: "-" if value is None else value for name, value in values.items()})
+    lines = [
+        asdict(row) | {"superb_s": None if row.score is None else round(row.score, 1)} for row in [*rows, *published]
+    ]
+    write_rows(path, names, lines)
 
 
 def plot(rows: Sequence[Row], published: Sequence[Row], path: str | Path) -> None:
     """A panel for each task with a bar for each of our rows; where they compare, marks of three published ones."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 1.7 + 0.42 * max(len(rows), 2)), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.09)  # so that a number is seen to belong to the panel at its left
-    draw_tasks(figure, rows, published)
+    picture = figure(12, 1.7 + 0.42 * max(len(rows), 2))
+    picture.get_layout_engine().set(wspace=0.09)  # so that a number is seen to belong to the panel at its left
+    draw_tasks(picture, rows, published)
     title = "SUPERB, frozen upstreams"
     if not _comparable(rows):
         title += " (other corpora or settings than SUPERB's own: not comparable with published numbers)"
-    figure.suptitle(title, color=INK, fontsize=11)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    picture.suptitle(title, color=INK, fontsize=11)
+    save(picture, path)
 
 
-def draw_tasks(figure, rows: Sequence[Row], published: Sequence[Row] = ()) -> None:
+def draw_tasks(picture, rows: Sequence[Row], published: Sequence[Row] = ()) -> None:
     """The four panels, on a matplotlib figure or sub-figure."""
     marks = [row for row in published if row.name in _MARKS] if _comparable(rows) else []
-    panels = figure.subplots(1, len(REFERENCE), sharey=True)
+    panels = picture.subplots(1, len(REFERENCE), sharey=True)
     for task, axes in zip(REFERENCE, panels, strict=True):
         _panel(axes, task, rows, marks)
     panels[0].set_yticks(range(len(rows)), [_label(row) for row in rows])
@@ -166,7 +159,7 @@ def draw_tasks(figure, rows: Sequence[Row], published: Sequence[Row] = ()) -> No
     if marks:
         lines = [panels[0].plot([], [], _MARKS[row.name], color=INK, lw=1.2)[0] for row in marks]
         names = [f"{row.name} (published)" for row in marks]
-        figure.legend(lines, names, loc="outside lower center", ncols=len(marks), frameon=False, labelcolor=INK)
+        picture.legend(lines, names, loc="outside lower center", ncols=len(marks), frameon=False, labelcolor=INK)
 
 
 def _panel(axes, task: str, rows: Sequence[Row], marks: Sequence[Row]) -> None:
@@ -189,7 +182,7 @@ def _panel(axes, task: str, rows: Sequence[Row], marks: Sequence[Row]) -> None:
 def _colours(rows: Sequence[Row]) -> list[str]:
     """A colour for each model; what has no parameters is the baseline, in grey."""
     palette = itertools.cycle(BARS)
-    return [_BASELINE if row.parameters == 0 else next(palette) for row in rows]
+    return [PALE if row.parameters == 0 else next(palette) for row in rows]
 
 
 def _label(row: Row) -> str:

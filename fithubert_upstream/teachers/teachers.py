@@ -219,7 +219,8 @@ def load_teacher(config: TeacherConfig) -> Teacher:
 
     Raises
     ------
-    FitHubertError : it is not there, its file is damaged, or it is none of the models that can be a teacher.
+    FitHubertError
+        It is not there, its file is damaged, or it is none of the models that can be a teacher.
     """
     return LOADERS[config.source](config)
 

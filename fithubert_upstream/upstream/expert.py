@@ -1,21 +1,17 @@
 """FitHuBERT behind s3prl's upstream interface: a list of waveforms in, a dict of features out."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from s3prl.upstream.interfaces import UpstreamBase
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ..audio import SAMPLE_RATE
 from ..checkpoints.load import load_fithubert
 from ..errors import FitHubertError, refuse_unknown
-from ..models.inference import compile_layers, from_environment, prepare
+from ..models.inference import Feature, collate, compile_layers, from_environment, prepare, stack_utterances
 from ..models.lengths import FRAME_RATE, valid_mask
 from ..models.long_audio import encode_windows
-
-Feature = Tensor | list[Tensor]  # (B, L, D), or one for each layer
 
 RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
 
@@ -25,13 +21,18 @@ class UpstreamExpert(UpstreamBase):
 
     Parameters
     ----------
-    ckpt : a name, path or URL that `load_fithubert` takes.
-    model_config : the official `.yaml` beside an official checkpoint; not needed otherwise.
-    precision : "fp32" or "bf16", of weights and arithmetic; features are float32 in both.
-    compile : whether the layers are compiled by `torch.compile`.
-    chunk_seconds : longer recordings go through the transformer in windows of so many seconds
-        (`long_audio.encode_windows`); 0: in one piece.
-        If one of these three is None, it is read from the environment (`inference.from_environment`).
+    ckpt : str or path
+        A name, path or URL that `load_fithubert` takes.
+    model_config : str or path, optional
+        The official `.yaml` beside an official checkpoint; not needed otherwise.
+    precision : str, optional
+        "fp32" or "bf16", of weights and arithmetic; features are float32 in both.
+    compile : bool, optional
+        Whether `torch.compile` compiles the layers.
+    chunk_seconds : float, optional
+        Longer recordings go through the transformer in windows of so many seconds (`long_audio.encode_windows`);
+        0: in one piece. If one of these three is None, it is read from the environment
+        (`inference.from_environment`).
     """
 
     def __init__(
@@ -67,20 +68,26 @@ class UpstreamExpert(UpstreamBase):
 
         Parameters
         ----------
-        wavs : 1-D float tensors, 16 kHz, of any length from one sample.
+        wavs : list of Tensor
+            1-D, floating point, 16 kHz, of any length from one sample.
 
         Returns
         -------
-        last_hidden_state : (B, L, 768), the last prediction head, which the authors evaluated; the last
-            transformer layer where a checkpoint kept no head.
-        hidden_states : (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated).
-        projected_states : (B, L, 768) for each head, where the checkpoint kept more than one.
-        hidden_states_40ms : (B, L // 2, 480) for each transformer layer, as computed.
+        last_hidden_state : Tensor
+            (B, L, 768), the last prediction head, which the authors evaluated; the last transformer layer where a
+            checkpoint kept no head.
+        hidden_states : list of Tensor
+            (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated).
+        projected_states : list of Tensor
+            (B, L, 768) for each head, where the checkpoint kept more than one.
+        hidden_states_40ms : list of Tensor
+            (B, L // 2, 480) for each transformer layer, as computed.
 
         Raises
         ------
-        FitHubertError : a waveform is not 1-D, empty, not floating point, or holds NaN or infinity; or a model in
-            bf16 is to be trained.
+        FitHubertError
+            A waveform is not 1-D, empty, not floating point, or holds NaN or infinity; or a model in bf16 is to be
+            trained.
         """
         if self.precision != "fp32" and self.model.training and torch.is_grad_enabled():
             raise FitHubertError(f"training needs precision fp32; {self.precision} is for inference")
@@ -124,36 +131,3 @@ class UpstreamExpert(UpstreamBase):
         if len(projected) > 1:
             features["projected_states"] = projected
         return features
-
-
-def stack_utterances(features: Sequence[Feature]) -> Feature:
-    """Features of single utterances, (1, L_i, D) each, or lists of them -> zero-padded (B, L, D)."""
-    if isinstance(features[0], list):
-        return [_stack(layer) for layer in zip(*features, strict=True)]
-    return _stack(features)
-
-
-def _stack(utterances: Iterable[Tensor | list[Tensor]]) -> Tensor:
-    return pad_sequence([utterance[0] for utterance in utterances], batch_first=True)  # (B, L, D)
-
-
-def collate(wavs: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """List of (T_i,) -> zero-padded (B, T) float32, lengths (B,). Raises what `UpstreamExpert.forward` says."""
-    if len(wavs) == 0:
-        raise FitHubertError("expected a list of waveforms, found an empty list")
-    for i, wav in enumerate(wavs):
-        if not isinstance(wav, Tensor) or wav.dim() != 1:
-            found = f"shape {tuple(wav.shape)}" if isinstance(wav, Tensor) else type(wav).__name__
-            raise FitHubertError(
-                f"waveform {i}: expected a 1-D tensor of {SAMPLE_RATE} Hz samples, found {found}; "
-                "pass a list with one mono waveform each"
-            )
-        if not wav.is_floating_point():
-            raise FitHubertError(f"waveform {i}: expected float samples in [-1, 1], found {wav.dtype}; divide by 32768")
-        if len(wav) == 0:
-            raise FitHubertError(f"waveform {i}: expected at least one sample, found none")
-    waveforms = pad_sequence([wav.float() for wav in wavs], batch_first=True)  # (B, T)
-    finite = torch.isfinite(waveforms).all(dim=1)
-    if not bool(finite.all()):
-        raise FitHubertError(f"waveform {int(finite.int().argmin())}: found NaN or infinite samples")
-    return waveforms, torch.tensor([len(wav) for wav in wavs])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..compat.runs import wrapped_upstream
 from ..errors import FitHubertError
 from ..files import atomic_path
-from .expert import Feature, stack_utterances
+from ..models.inference import Feature, stack_utterances
 
 
 class CachedUpstream(nn.Module):

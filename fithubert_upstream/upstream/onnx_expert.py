@@ -12,8 +12,8 @@ from ..checkpoints.student import check_file
 from ..errors import FitHubertError, from_extra, refuse_unknown
 from ..export.session import FORMAT, open_session, run
 from ..models.config import FitHubertConfig
+from ..models.inference import collate, stack_utterances
 from ..models.lengths import FRAME_RATE
-from .expert import collate, stack_utterances
 
 
 class OnnxExpert(UpstreamBase):
@@ -23,11 +23,13 @@ class OnnxExpert(UpstreamBase):
 
     Parameters
     ----------
-    ckpt : the `.onnx`.
+    ckpt : path
+        The `.onnx`.
 
     Raises
     ------
-    FitHubertError : onnxruntime is missing, or the file is missing, damaged or not one of `fithubert export`.
+    FitHubertError
+        onnxruntime is missing, or the file is missing, damaged or not one of `fithubert export`.
     """
 
     utterance_wise = True  # each waveform is run by itself; the feature cache asks for it
@@ -78,8 +80,8 @@ class OnnxExpert(UpstreamBase):
 
         Raises
         ------
-        FitHubertError : a waveform is not as `UpstreamExpert` wants it, or this is called in training mode with
-            gradients wanted.
+        FitHubertError
+            A waveform is not as `UpstreamExpert` wants it, or this is called in training mode with gradients wanted.
         """
         if self.training and torch.is_grad_enabled():
             raise FitHubertError("an ONNX file cannot be trained; fine-tune its .safetensors (-f), or call .eval()")

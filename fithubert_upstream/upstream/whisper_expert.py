@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..checkpoints.whisper import load_whisper
+from ..models.inference import collate, stack_utterances
 from ..models.lengths import FRAME_RATE
 from ..models.whisper import LONGEST
-from .expert import collate, stack_utterances
 
 WINDOW = LONGEST * FRAME_RATE  # samples: 30 s
 
@@ -20,7 +20,8 @@ class WhisperExpert(UpstreamBase):
 
     Parameters
     ----------
-    ckpt : what `load_whisper` takes.
+    ckpt : str or path
+        What `load_whisper` takes.
     """
 
     utterance_wise = True  # the feature cache asks for it
@@ -39,16 +40,20 @@ class WhisperExpert(UpstreamBase):
 
         Parameters
         ----------
-        wavs : 1-D float tensors, 16 kHz. What lasts more than 30 s goes through in windows, one after the other.
+        wavs : list of Tensor
+            1-D, floating point, 16 kHz. What lasts more than 30 s goes through in windows, one after the other.
 
         Returns
         -------
-        hidden_states : (B, L, D), the first layer's input and each layer's output, every 20 ms.
-        last_hidden_state : (B, L, D), the last of them.
+        hidden_states : list of Tensor
+            (B, L, D), the first layer's input and each layer's output, every 20 ms.
+        last_hidden_state : Tensor
+            (B, L, D), the last of them.
 
         Raises
         ------
-        FitHubertError : a waveform is not 1-D, empty, not floating point, or holds NaN or infinity.
+        FitHubertError
+            A waveform is not 1-D, empty, not floating point, or holds NaN or infinity.
         """
         waveforms, lengths = collate(wavs)
         states = stack_utterances([self._encode(wav[:n]) for wav, n in zip(waveforms, lengths.tolist(), strict=True)])

@@ -8,8 +8,10 @@ from fithubert_upstream.audio.sox import apply_effects_file
 from fithubert_upstream.audio.waveforms import load_any_waveform, load_waveform
 from fithubert_upstream.benchmarks.macs import superb_samples
 from fithubert_upstream.compat.torchaudio import audio_info, load_audio
-from fithubert_upstream.data.cuts import header_seconds
+from fithubert_upstream.data.sources import header_seconds
 from fithubert_upstream.errors import FitHubertError
+
+from ..helpers.audio import noise, without_length
 
 READERS = {
     "read_audio": read_audio,
@@ -21,20 +23,6 @@ READERS = {
     "effects": lambda path: apply_effects_file(str(path), [["rate", "16000"]]),
     "torchaudio.load": lambda path: load_audio(str(path)),
 }
-
-
-def noise(path, samples=BLOCK + 3000, rate=16000, **options):
-    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, samples), rate, **options)
-    return path
-
-
-def without_length(path):
-    """A FLAC as it is written to a pipe: the number of samples in its header, 36 bits from byte 21 on, is 0."""
-    data = bytearray(path.read_bytes())
-    data[21] &= 0xF0
-    data[22:26] = bytes(4)
-    path.write_bytes(data)
-    return path
 
 
 @pytest.mark.parametrize("samples", [1, 4096, 12345, BLOCK, BLOCK + 3000])
@@ -61,7 +49,7 @@ def test_a_wav_without_a_length(tmp_path, length):
 @pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.ogg", "a.mp3", "a.opus"])
 def test_rubbish_behind_the_audio_does_no_harm(tmp_path, name):
     options = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
-    path = noise(tmp_path / name, **options)
+    path = noise(tmp_path / name, BLOCK + 3000, **options)
     samples = read_audio(path).samples
     path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
     assert np.array_equal(read_audio(path).samples, samples) and measure(path)[0] == len(samples) == BLOCK + 3000
@@ -82,7 +70,7 @@ def broken(tmp_path) -> dict:
     (tmp_path / "nothing.flac").touch()
     files["nothing"] = tmp_path / "nothing.flac", "expected an audio file, found: "
     for suffix in ("wav", "flac"):
-        path = noise(tmp_path / f"cut.{suffix}")
+        path = noise(tmp_path / f"cut.{suffix}", BLOCK + 3000)
         path.write_bytes(path.read_bytes()[:60_000])
         files[f"cut {suffix}"] = path, "expected (as much audio|an audio file that decodes)"
     return files

@@ -10,8 +10,9 @@ from lhotse import CutSet, Recording
 
 from fithubert_upstream.audio.walk import find_audio
 from fithubert_upstream.audio.waveforms import load_waveform
-from fithubert_upstream.data.cuts import AudioFolder, Cuts, CutsFile, load_cut
+from fithubert_upstream.data.cuts import CutsFile, load_cut
 from fithubert_upstream.data.loader import DataConfig, build_dataloader
+from fithubert_upstream.data.sources import AudioFolder, Corpus
 from fithubert_upstream.errors import FitHubertError
 
 from ..helpers.tiny import make_corpus
@@ -100,12 +101,11 @@ def test_half_a_gzip(tmp_path, corpus):
 
 def test_several_sources_and_only_some_lengths(tmp_path, corpus):
     cut_set(corpus).to_file(tmp_path / "cuts.jsonl")
-    cuts = Cuts([AudioFolder(corpus / "train" / "0"), CutsFile(tmp_path / "cuts.jsonl")], 0.7, 0.9)
+    cuts = Corpus([AudioFolder(corpus / "train" / "0"), CutsFile(tmp_path / "cuts.jsonl")], 0.7, 0.9)
     paths = [*find_audio(corpus / "train" / "0"), *find_audio(corpus)]
     expected = [n for n in (len(load_waveform(path)) for path in paths) if 0.7 * 16000 <= n <= 0.9 * 16000]
-    assert [len(load_cut(cut)) for cut in cuts] == expected and len(cuts) == len(expected) < cuts.found == 12
+    assert [len(cuts.load(i)) for i in range(len(cuts))] == expected and len(expected) < cuts.found == 12
     assert [round(s * 16000) for s in cuts.seconds.tolist()] == expected
-    assert sum(cut.num_samples for cut in CutSet(cuts)) == sum(expected)  # lhotse takes it as it is
     assert cuts.name(0).endswith(".flac") and "cuts.jsonl: " in cuts.name(len(cuts) - 1)
 
 

@@ -178,7 +178,7 @@ def test_a_batch_without_anything_good_is_replaced_by_the_next(tmp_path):
     spoil(make_corpus(tmp_path), "silent", "3")
     loader = build_dataloader(data(tmp_path, 1, crop="none"), seed=1)
     batches = take(loader, 9)  # 8 an epoch
-    files = [loader.dataset.cuts.name(*loader.dataset.plan.batch(1, number)) for number in range(9)]
+    files = [loader.dataset.corpus.name(*loader.dataset.plan.batch(1, number)) for number in range(9)]
     place = files.index(str(tmp_path / "train" / "1" / "3.flac"))
     for number, file in enumerate(files):
         assert torch.equal(batches[number][0], load_waveform(files[place + 1] if number == place else file))

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from fithubert_upstream.data import targets as module
-from fithubert_upstream.data.loader import DataConfig, build_dataloader, load_cuts
+from fithubert_upstream.data.loader import DataConfig, build_dataloader, open_corpus
 from fithubert_upstream.data.targets import Targets
 from fithubert_upstream.distillation.train import main
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.teachers.config import TeacherConfig
 from fithubert_upstream.teachers.teachers import load_teacher
 
-from ..distillation.test_train import NO_DROPOUT, flags, losses
 from ..helpers.tiny import make_corpus, make_teacher
+from ..helpers.training import NO_DROPOUT, flags, losses
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def config(world, **settings) -> DataConfig:
 
 
 def computed(folder, world, teacher, layers=(1, 2)) -> Targets:
-    targets = Targets(folder, load_cuts((str(world / "corpus"),), config(world)), teacher, layers)
+    targets = Targets(folder, open_corpus((str(world / "corpus"),), config(world)), teacher, layers)
     targets.compute(teacher)
     return targets
 
@@ -47,7 +47,7 @@ def test_a_crop_comes_with_its_stretch_of_the_whole_utterance(world, teacher, tm
     loader = build_dataloader(config(world, crop_seconds=crop_seconds), seed=1)
     dataset = loader.dataset
     dataset.targets = [computed(tmp_path / "targets", world, teacher)]
-    wholes = {index: dataset.cuts.load(index) for index in range(len(dataset.cuts))}
+    wholes = {index: dataset.corpus.load(index) for index in range(len(dataset.corpus))}
     for number, (waveforms, lengths, clean, (targets,)) in enumerate(loader):
         assert clean is None and targets.dtype == torch.float16
         assert targets.shape[:3] == (len(lengths), (waveforms.size(1) - 400) // 320 + 1, 2)
@@ -90,17 +90,17 @@ def test_a_broken_off_computation_goes_on(world, teacher, tmp_path, monkeypatch)
     assert len(stamps) == 2 and all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert len(list((tmp_path / "broken").iterdir())) == len(again) == 4
     for index in range(10):
-        samples = len(again.cuts.load(index))
+        samples = len(again.corpus.load(index))
         assert torch.equal(again.load(index, 0, samples), whole.load(index, 0, samples))
 
 
 def test_processes_share_the_work(world, teacher, tmp_path):
     whole = computed(tmp_path / "whole", world, teacher)
     for rank in range(2):
-        Targets(tmp_path / "shared", whole.cuts, teacher, (1, 2)).compute(teacher, rank, 2)
-    shared = Targets(tmp_path / "shared", whole.cuts, teacher, (1, 2))
+        Targets(tmp_path / "shared", whole.corpus, teacher, (1, 2)).compute(teacher, rank, 2)
+    shared = Targets(tmp_path / "shared", whole.corpus, teacher, (1, 2))
     for index in range(10):
-        samples = len(whole.cuts.load(index))
+        samples = len(whole.corpus.load(index))
         assert torch.equal(shared.load(index, 0, samples), whole.load(index, 0, samples))
 
 
@@ -110,7 +110,7 @@ def test_some_of_the_layers_that_are_kept(world, teacher, tmp_path):
     for layers in [(1,), (2,)]:
         some = computed(tmp_path / "targets", world, teacher, layers)
         assert made == {path: path.stat().st_mtime_ns for path in both.folder.iterdir()}
-        samples = len(both.cuts.load(4))
+        samples = len(both.corpus.load(4))
         assert torch.equal(some.load(4, 0, samples), both.load(4, 0, samples)[:, [layers[0] - 1]])
 
 

@@ -1,6 +1,5 @@
 """The exported file beside the student it was made from."""
 
-import functools
 import json
 import sys
 
@@ -12,41 +11,19 @@ import torch
 from torch.nn.functional import cosine_similarity
 from torch.nn.utils.rnn import pad_sequence
 
-from fithubert_upstream.assets import NAMES, find
-from fithubert_upstream.checkpoints.load import load_fithubert
-from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.export import onnx as export_module
-from fithubert_upstream.export.onnx import AXES, export, main, trace
+from fithubert_upstream.export.onnx import AXES, export, main
 from fithubert_upstream.export.session import open_session, run
 from fithubert_upstream.export.traceable import TraceableFitHubert
 from fithubert_upstream.models.config import FitHubertConfig
-from fithubert_upstream.models.fithubert import FitHubert
-from fithubert_upstream.upstream.expert import UpstreamExpert
 
-from ..helpers.tiny import STUDENT, TWO_LAYER
+from ..helpers.onnx import STUDENTS, make_student, trace_once, upstream_of
 
 pytestmark = pytest.mark.slow  # an ONNX file takes seconds to make
 
-FEW_CONVS = {"conv_layers": "[(16, 10, 5), (16, 8, 8), (24, 8, 8)]"}  # a trace takes half the time
-STUDENTS = {
-    "a head for each layer": STUDENT | FEW_CONVS,
-    "prediction heads": STUDENT | TWO_LAYER | FEW_CONVS | {"head_layers": [2, 4, 6]},
-    "no head": STUDENT | FEW_CONVS | {"time_reduction": 3, "pos_conv_kernel": 15, "num_layers": 1, "head_layers": []},
-}
 EXPORTED = list(STUDENTS)[:2]
 LENGTHS = (1, 2, 399, 400, 719, 720, 721, 1040, 1360, 16000)
-
-
-@functools.cache
-def make_student(kind: str) -> FitHubert:
-    torch.manual_seed(0)
-    return load_fithubert(find(kind)) if kind in NAMES else FitHubert(FitHubertConfig.from_dict(STUDENTS[kind])).eval()
-
-
-@functools.cache
-def trace_once(model: FitHubert) -> bytes:
-    return trace(model).SerializeToString()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,11 +32,6 @@ def traced():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_module, "trace", lambda model: onnx.load_from_string(trace_once(model)))
         yield
-
-
-def upstream_of(kind: str, folder) -> UpstreamExpert:
-    save_fithubert(make_student(kind), folder / "student.safetensors")
-    return UpstreamExpert(folder / "student.safetensors").eval()
 
 
 @pytest.fixture(scope="module", params=EXPORTED)

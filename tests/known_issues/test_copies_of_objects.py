@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fithubert_upstream.checkpoints.student import save_fithubert
-from fithubert_upstream.data.loader import DataConfig, load_cuts
+from fithubert_upstream.data.loader import DataConfig, open_corpus
 from fithubert_upstream.distillation.config import DistillationConfig
 from fithubert_upstream.distillation.optimizer import OptimizerConfig
 from fithubert_upstream.distillation.recipe import TrainerConfig
@@ -94,6 +94,6 @@ def test_configs_errors_and_corpora(tmp_path, way):
         assert WAYS[way](thing) == thing
     assert str(WAYS[way](FitHubertError("one line"))) == "one line"
     config = DataConfig(train=(str(make_corpus(tmp_path)),), batch_size=2)
-    cuts = load_cuts(config.train, config)
+    cuts = open_corpus(config.train, config)
     twin = WAYS[way](cuts)
     assert np.array_equal(twin.seconds, cuts.seconds) and twin.name(1) == cuts.name(1)

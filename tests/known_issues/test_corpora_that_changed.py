@@ -15,7 +15,7 @@ import yaml
 
 from fithubert_upstream.audio.scan import count_samples, scan
 from fithubert_upstream.corpora.synthetic import corpus as synthetic
-from fithubert_upstream.data.cuts import AudioFolder
+from fithubert_upstream.data.sources import AudioFolder
 from fithubert_upstream.distillation.train import main as distill
 from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.downstream.asr import prepare_librispeech
@@ -254,7 +254,7 @@ def test_a_distillation_that_goes_on(distillation, capsys):
 
 def test_a_synthetic_corpus_that_changed(tmp_path):
     """It was kept as complete."""
-    plan = synthetic.Corpus(synthetic.describe("test", 1, {"train": 1.0}, 0), {}, [synthetic.Task(1.0, write_clips)])
+    plan = synthetic.Corpus(synthetic.describe("test", 1, {"train": 1.0}, 0), {}, [synthetic.Piece(1.0, write_clips)])
     root = synthetic.write_corpus(tmp_path / "data", plan, jobs=1, progress=False)
     (root / "len_for_bucket").mkdir()  # of `fithubert prepare`
     assert synthetic.is_complete(root, plan.parameters)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.compat.runs import atomic_torch_save
 from fithubert_upstream.compat.tensorboard import drop_what_cannot_be_written
-from fithubert_upstream.corpora.synthetic.corpus import Corpus, Task, write_corpus
+from fithubert_upstream.corpora.synthetic.corpus import Corpus, Piece, write_corpus
 from fithubert_upstream.distillation.log import TrainLog
 from fithubert_upstream.distillation.state import write_state
 from fithubert_upstream.errors import FitHubertError
@@ -157,7 +157,7 @@ def write_sound(folder):
 
 def test_a_synthetic_corpus(tmp_path):
     """With several processes it waited for ever: libsndfile's errors cannot be handed from one to another."""
-    corpus = Corpus({"layout": "test"}, {}, [Task(1.0, write_sound)] * 2)
+    corpus = Corpus({"layout": "test"}, {}, [Piece(1.0, write_sound)] * 2)
     with room(100_000), pytest.raises(FitHubertError, match="c.partial: cannot be written .*; make room") as error:
         write_corpus(tmp_path / "c", corpus, 1, progress=False)
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)

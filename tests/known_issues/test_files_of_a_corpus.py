@@ -16,7 +16,7 @@ from fithubert_upstream.audio.walk import OTHER_AUDIO_SUFFIXES
 from fithubert_upstream.corpora.librispeech import check_librispeech, utterance_name
 from fithubert_upstream.corpora.speech_commands import check_speech_commands
 from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
-from fithubert_upstream.data.cuts import AudioFolder
+from fithubert_upstream.data.sources import AudioFolder
 from fithubert_upstream.downstream.asr import prepare_librispeech
 from fithubert_upstream.downstream.joint_ks_sv.clips import _recordings, read_keywords
 from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig

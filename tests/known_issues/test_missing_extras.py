@@ -11,15 +11,15 @@ import pytest
 
 from fithubert_upstream import cli
 from fithubert_upstream.corpora.synthetic import espeak
+from fithubert_upstream.data.loader import DataConfig, build_dataloader
 from fithubert_upstream.errors import FitHubertError, MissingPackage, from_extra
 
 from ..conftest import REPO
+from ..helpers.tiny import make_corpus
 
 # Module of ours -> what it imports at its top, and the extra that brings it.
 TOP = {
-    "data.cuts": ("lhotse", "distill"),
     "data.lhotse_audio": ("lhotse", "distill"),
-    "data.shar": ("lhotse", "distill"),
     "distillation.train": ("lightning_fabric", "distill"),
     "distillation.processes": ("lightning_fabric", "distill"),
     "benchmarks.train": ("lightning_fabric", "distill"),
@@ -32,7 +32,7 @@ def test_import_error_of_a_module(module, monkeypatch):
     spec = importlib.util.find_spec(f"fithubert_upstream.{module}")
     for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingPackage, match=rf"distillation needs {package}; pip install '.*\[{extra}\]'$"):
+    with pytest.raises(MissingPackage, match=rf"needs {package}; pip install '.*\[{extra}\]'$"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
@@ -88,8 +88,7 @@ for module in pkgutil.walk_packages(fithubert_upstream.__path__, "fithubert_upst
 print(*sorted(lacking))
 
 from fithubert_upstream.cli import main
-jobs = ("distill -n x", "pretrain -n x -c fithubert_mini_runner.yaml -g fithubert_mini.yaml", "demo",
-        "export fithubert_mini -o x.onnx", "benchmark train")
+jobs = ("distill -n x", "demo", "export fithubert_mini -o x.onnx", "benchmark train")
 print(*(main(job.split()) for job in jobs))
 print(main(["convert", sys.argv[1], "-o", "copy.safetensors"]))
 fithubert_upstream.register()
@@ -112,8 +111,21 @@ def test_a_base_install(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     lacking, codes, _, converted, features = done.stdout.splitlines()
     assert lacking == (
-        "benchmarks.train benchmarks.train_inputs data.batches data.cuts data.lhotse_audio data.loader data.shar "
-        "data.targets distillation.processes distillation.recipe distillation.task distillation.train pretrain.expert"
+        "benchmarks.train data.cuts data.lhotse_audio data.shar distillation.processes distillation.train"
     )
-    assert codes == "2 2 2 2 2" and converted == "0" and features == "(1, 49, 512) UpstreamExpert"
-    assert done.stderr.count("pip install 'fithubert-upstream[") == 5 and "Traceback" not in done.stderr
+    assert codes == "2 2 2 2" and converted == "0" and features == "(1, 49, 512) UpstreamExpert"
+    assert done.stderr.count("pip install 'fithubert-upstream[") == 4 and "Traceback" not in done.stderr
+
+
+def test_folders_of_audio_need_no_lhotse(tmp_path, monkeypatch):
+    """Before, distilling on plain folders needed it too; now only cuts files and Shar folders do."""
+    corpus = make_corpus(tmp_path / "corpus")
+    for name in [name for name in sys.modules if name.split(".")[0] == "lhotse"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("cuts", "shar", "lhotse_audio"):
+        monkeypatch.delitem(sys.modules, f"fithubert_upstream.data.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "lhotse", None)
+    assert len(list(build_dataloader(DataConfig((str(corpus),), batch_size=4), 0))) == 2
+    (tmp_path / "cuts.jsonl").write_text("{}")
+    with pytest.raises(MissingPackage, match=r"a lhotse cuts file needs lhotse; pip install '.*\[distill\]'$"):
+        build_dataloader(DataConfig((str(tmp_path / "cuts.jsonl"),), batch_size=4), 0)

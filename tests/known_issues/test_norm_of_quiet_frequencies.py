@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fithubert_upstream.models.feature_extractor import norm_into_kernel, normed_conv
+from fithubert_upstream.models.kernels import norm_into_kernel, normed_conv
 
 
 @torch.no_grad()

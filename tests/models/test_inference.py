@@ -6,7 +6,13 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models import inference
 from fithubert_upstream.models.feature_extractor import ConvFeatureExtractor, compiled_convolve
 from fithubert_upstream.models.fithubert import FitHubert
-from fithubert_upstream.models.inference import INFERENCE_VARIABLES, from_environment, prepare
+from fithubert_upstream.models.inference import (
+    INFERENCE_VARIABLES,
+    collate,
+    from_environment,
+    prepare,
+    stack_utterances,
+)
 from fithubert_upstream.upstream.expert import UpstreamExpert
 from fithubert_upstream.upstream.hubconf import fithubert_local, fithubert_mini
 
@@ -108,3 +114,21 @@ def test_wrong_settings_are_told(monkeypatch, ckpt, name, value, said):
 def test_what_features_depend_on_names_the_caches_entries(ckpt):
     names = {fithubert_local(ckpt, **options).extra_repr() for options in ({}, {"chunk_seconds": 9}, {"compile": True})}
     assert len(names) == 3
+
+
+def test_a_batch_and_back():
+    wavs = [torch.randn(5), torch.randn(8, dtype=torch.float64)]
+    batch, lengths = collate(wavs)
+    assert batch.shape == (2, 8) and batch.dtype == torch.float32 and lengths.tolist() == [5, 8]
+    assert all(torch.equal(batch[i, : len(wav)], wav.float()) for i, wav in enumerate(wavs))
+    assert not batch[0, 5:].any()
+    one, two = torch.randn(1, 2, 3), torch.randn(1, 4, 3)
+    stacked = stack_utterances([one, two])
+    assert torch.equal(stacked[0], torch.cat([one[0], torch.zeros(2, 3)])) and torch.equal(stacked[1], two[0])
+    layers = stack_utterances([[one, one + 1], [two, two + 1]])
+    assert torch.equal(layers[0], stacked) and torch.equal(layers[1][1], two[0] + 1)
+
+
+def test_samples_that_are_finite_in_float64_only():
+    with pytest.raises(FitHubertError, match="waveform 1: found NaN or infinite samples"):
+        collate([torch.zeros(3), torch.full((3,), 1e300, dtype=torch.float64)])

@@ -2,7 +2,6 @@ import torch
 from torch import nn
 
 from fithubert_upstream.models.layers import (
-    Dropout,
     FrameUpsample,
     HintHead,
     PositionalConv,
@@ -66,21 +65,6 @@ def test_hint_head_is_upsampling_and_a_linear_layer():
         torch.testing.assert_close(head(x), expected)
         with torch.no_grad():
             torch.testing.assert_close(head(x), expected)
-
-
-def test_dropout():
-    dropout, x = Dropout(0.1), torch.ones(300, 301, requires_grad=True)
-    y = dropout(x)
-    assert abs((y == 0).float().mean() - 0.1) < 0.004  # four standard deviations
-    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / 0.9))
-    assert not torch.equal(y, dropout(x))
-    y.sum().backward()
-    torch.testing.assert_close(x.grad, y.detach())
-    torch.manual_seed(0)
-    first = dropout(x)
-    torch.manual_seed(0)
-    assert torch.equal(first, dropout(x))
-    assert torch.equal(dropout.eval()(x), x)
 
 
 def test_attention_is_torchs_multihead_attention():

@@ -89,7 +89,7 @@ def test_targets_are_of_the_whole_utterance(task, speaker, tmp_path, monkeypatch
         DataConfig((str(tmp_path / "corpus"),), batch_size=2, min_seconds=0.0, crop_seconds=0.5), 1
     )
     task.keep_targets(loader, tmp_path / "targets")
-    cuts = loader.dataset.cuts
+    cuts = loader.dataset.corpus
     for number, (waveforms, _, _, (frames, voices)) in enumerate(loader):
         assert frames.shape[1] > 1 and voices.shape == (len(waveforms), 1, 1, 256)
         for index, voice in zip(loader.dataset.plan.batch(1, number).tolist(), voices, strict=True):

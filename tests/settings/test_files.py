@@ -93,6 +93,8 @@ def test_downstream_configs_are_found_by_path_first(tmp_path, monkeypatch):
     assert set(available_configs(DOWNSTREAM_CONFIGS)) >= tasks | {f"mini/{name}" for name in tasks}
     with pytest.raises(FitHubertError, match="no.yaml: no such file.*mini/sv.yaml"):
         find_config("no.yaml", DOWNSTREAM_CONFIGS)
+    with pytest.raises(FitHubertError, match=r"of that name; did you mean mini/pr\.yaml\?$"):
+        find_config("mini/pr.yml", DOWNSTREAM_CONFIGS)
 
 
 def test_variables_are_filled_in_wherever_they_stand(monkeypatch):

@@ -23,7 +23,7 @@ from fithubert_upstream.upstream.hubconf import fithubert_local
 from fithubert_upstream.upstream.onnx_expert import OnnxExpert
 
 from ..conftest import REPO
-from ..export.test_onnx import make_student, trace_once, upstream_of
+from ..helpers.onnx import make_student, trace_once, upstream_of
 
 pytestmark = pytest.mark.slow  # an ONNX file takes seconds to make
 

@@ -22,8 +22,8 @@ DESCRIPTION = "corpus.json"
 
 
 @dataclass(frozen=True)
-class Task:
-    """A piece of a corpus: `write` gets the corpus's folder and fills in about so many seconds of audio."""
+class Piece:
+    """A part of a corpus: `write` gets the corpus's folder and adds about `seconds` of audio."""
 
     seconds: float
     write: Callable[[Path], None]
@@ -39,13 +39,13 @@ class Corpus:
         Layout, version, seed and minutes of each split: equal parameters give equal files.
     speakers : dict
         Split to voices, none of them in two splits.
-    tasks : list of Task
-        In any order, by any process.
+    pieces : list of Piece
+        Any process may write them, in any order.
     """
 
     parameters: dict
     speakers: dict[str, list[Voice]]
-    tasks: list[Task]
+    pieces: list[Piece]
 
 
 def describe(layout: str, version: int, minutes: dict[str, float], seed: int) -> dict:
@@ -102,10 +102,10 @@ def is_complete(root: Path, parameters: dict) -> bool:
 
 
 def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, progress: bool = True) -> Path:
-    """Carry out all tasks and add `corpus.json` with the parameters, the voices and the `corpus_state`.
+    """Write all pieces and add `corpus.json` with the parameters, the voices and the `corpus_state`.
 
     The corpus appears at `root` when it is complete; a complete one with the same parameters is kept as
-    it is. The tasks share nothing, so the files do not depend on `jobs`.
+    it is. The pieces share nothing, so the files do not depend on `jobs`.
 
     Parameters
     ----------
@@ -138,7 +138,8 @@ def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, prog
     except OSError as error:
         raise FitHubertError(f"{root}: cannot be written ({error.strerror}); give another folder") from error
     try:
-        _carry_out(corpus.tasks, unfinished, min(jobs or os.cpu_count() or 1, len(corpus.tasks)), root.name, progress)
+        jobs = min(jobs or os.cpu_count() or 1, len(corpus.pieces))
+        _write_pieces(corpus.pieces, unfinished, jobs, root.name, progress)
         voices = {split: [asdict(voice) for voice in cast] for split, cast in corpus.speakers.items()}
         state = state_of({"": unfinished}, progress=False)
         description = json.dumps(corpus.parameters | {"speakers": voices} | state, indent=1)
@@ -149,12 +150,12 @@ def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, prog
     return root
 
 
-def _carry_out(tasks: list[Task], folder: Path, jobs: int, name: str, progress: bool) -> None:
-    total = round(sum(task.seconds for task in tasks))
-    work = [(task, folder) for task in tasks]
-    with tqdm(total=total, unit="s", desc=f"Speech for {name}", disable=not progress) as bar, _map(jobs) as map_tasks:
+def _write_pieces(pieces: list[Piece], folder: Path, jobs: int, name: str, progress: bool) -> None:
+    total = round(sum(piece.seconds for piece in pieces))
+    work = [(piece, folder) for piece in pieces]
+    with tqdm(total=total, unit="s", desc=f"Speech for {name}", disable=not progress) as bar, _map(jobs) as map_pieces:
         done = 0.0
-        for seconds in map_tasks(_write, work):
+        for seconds in map_pieces(_write, work):
             done += seconds
             bar.update(round(done) - bar.n)
 
@@ -169,11 +170,11 @@ def _map(jobs: int) -> Iterator[Callable]:
         yield pool.imap_unordered
 
 
-def _write(work: tuple[Task, Path]) -> float:
-    task, folder = work
+def _write(work: tuple[Piece, Path]) -> float:
+    piece, folder = work
     try:
         with named(folder):
-            task.write(folder)
+            piece.write(folder)
     except soundfile.SoundFileError as error:  # which no pool can hand over: it would wait for ever
         raise FitHubertError(f"{folder}: cannot be written ({error}); make room, or give another folder") from None
-    return task.seconds
+    return piece.seconds

@@ -1,15 +1,20 @@
 """`fithubert synth`: synthetic speech in the layouts of the real corpora, for where those cannot be had."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from ...runs.outputs import check_output_folder
-from .corpus import is_complete, write_corpus
-from .librispeech import plan_librispeech, synthesise_librispeech
-from .speech_commands import plan_speech_commands, synthesise_speech_commands
-from .voxceleb1 import plan_voxceleb1, synthesise_voxceleb1
+from .corpus import Corpus, is_complete, write_corpus
+from .librispeech import plan_librispeech
+from .speech_commands import plan_speech_commands
+from .voxceleb1 import plan_voxceleb1
 
-__all__ = ["main", "synthesise", "synthesise_librispeech", "synthesise_speech_commands", "synthesise_voxceleb1"]
+PLANS: dict[str, Callable[[dict[str, float], int], Corpus]] = {
+    "librispeech": plan_librispeech,
+    "speech_commands": plan_speech_commands,
+    "voxceleb1": plan_voxceleb1,
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,12 +41,50 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> Path:
     """Write the three corpora and say where they are."""
     args = build_parser().parse_args(argv)
-    root = synthesise(args.dir, args.minutes, args.seed, args.jobs)
+    root = synthesise_all(args.dir, args.minutes, args.seed, args.jobs)
     print(f"{root}: LibriSpeech, speech_commands and VoxCeleb1, {args.minutes:g} min of training speech each")
     return root
 
 
-def synthesise(root: str | Path, minutes: float, seed: int = 0, jobs: int | None = None, progress: bool = True) -> Path:
+def synthesise(
+    layout: str,
+    root: str | Path,
+    minutes: dict[str, float],
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write synthetic speech in the layout of one corpus, which the function in PLANS describes.
+
+    `root/corpus.json` tells the parameters and the voices. The corpus appears at `root` when it is complete;
+    what an interrupted call left is written anew. A complete one with the same parameters is kept as it is.
+    The files do not depend on `jobs`.
+
+    Parameters
+    ----------
+    layout : str
+        One of PLANS.
+    root : path
+        A folder that does not exist, is empty, or holds such a corpus.
+    minutes : dict
+        Minutes of audio of each split, e.g. `{"train": 20, "dev": 2, "test": 4}`; each layout has its own splits.
+    seed : int
+    jobs : int, optional
+        Processes; by default one for each core.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    FitHubertError
+        `root` holds something else; `minutes` has other splits or is not positive.
+    """
+    return write_corpus(root, PLANS[layout](minutes, seed), jobs, progress)
+
+
+def synthesise_all(
+    root: str | Path, minutes: float, seed: int = 0, jobs: int | None = None, progress: bool = True
+) -> Path:
     """Write `root/LibriSpeech`, `root/speech_commands` and `root/VoxCeleb1`.
 
     Parameters
@@ -49,8 +92,8 @@ def synthesise(root: str | Path, minutes: float, seed: int = 0, jobs: int | None
     root : path
     minutes : float
         Of training speech in each: M gives `{"train": M, "dev": max(1, M / 10), "test": max(1.5, M / 5)}` of
-        `synthesise_librispeech`, `{"train": M, "test": max(1.5, M / 5)}` of `synthesise_speech_commands` and
-        `{"dev": M, "test": max(1.5, M / 5)}` of `synthesise_voxceleb1`.
+        LibriSpeech, `{"train": M, "test": max(1.5, M / 5)}` of Speech Commands and
+        `{"dev": M, "test": max(1.5, M / 5)}` of VoxCeleb1.
     seed : int
     jobs : int, optional
         Processes; by default one for each core.

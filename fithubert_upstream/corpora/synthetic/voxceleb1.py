@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from ...errors import FitHubertError
-from .corpus import Corpus, Task, cast_voices, describe, write_corpus
+from .corpus import Corpus, Piece, cast_voices, describe
 from .espeak import Voice
 from .recordings import SAMPLE_RATE, random_conditions, say, vary
 from .sentences import random_sentence
@@ -22,13 +22,35 @@ VERSION = 1
 
 
 def plan_voxceleb1(minutes: dict[str, float], seed: int = 0) -> Corpus:
-    """What `synthesise_voxceleb1` writes."""
+    """Speakers, each in two or more sessions, in the layout of VoxCeleb1, and trials for verification.
+
+    `<split>/wav/id1<speaker>/<session>/0000<n>.wav` are 3 to 6 s of random sentences (16 kHz, 16 bit,
+    mono); dev and test share no speaker. Room, microphone, level and noise are drawn anew for each session,
+    so that they tell nothing about who speaks.
+    `dev_trials.txt` and `test_trials.txt` hold lines `label path path`, the paths below `<split>/wav`:
+    label 1 for the pairs of one speaker, all of which are from two sessions (2000 at most), and as many
+    with label 0 for two speakers.
+
+    22.5 s (five utterances, 3 + 2 in two sessions) are one speaker; two speakers of four utterances are the
+    least, and where the voices do not suffice they get more sessions of about three.
+
+    Parameters
+    ----------
+    minutes : dict
+        `{"dev": 15, "test": 3}` gives 40 and 8 speakers.
+    seed : int
+
+    Raises
+    ------
+    FitHubertError
+        `minutes` has other splits or is not positive.
+    """
     parameters = describe("voxceleb1", VERSION, minutes, seed)
     if set(minutes) != {"dev", "test"}:
         raise FitHubertError(f"expected minutes of dev and test, found {', '.join(minutes) or 'none'}")
     seconds = (SHORTEST + LONGEST) / 2
     speakers = cast_voices({split: 60 * minutes[split] / (UTTERANCES * seconds) for split in ("test", "dev")}, seed)
-    tasks = []
+    pieces = []
     for number, (split, voices) in enumerate(speakers.items()):
         utterances = max(4, round(60 * minutes[split] / (len(voices) * seconds)))
         sessions = np.array_split(range(1, utterances + 1), max(2, round(utterances / SESSION_UTTERANCES)))
@@ -36,46 +58,10 @@ def plan_voxceleb1(minutes: dict[str, float], seed: int = 0) -> Corpus:
         for voice in voices:
             for session, size in enumerate(sizes):
                 write = partial(_write_session, split, voice, session, size, seed)
-                tasks.append(Task(size * seconds, write))
+                pieces.append(Piece(size * seconds, write))
         names = {voice.speaker: [utterance_names(voice, k, size) for k, size in enumerate(sizes)] for voice in voices}
-        tasks.append(Task(0, partial(_write_trials, split, list(names.values()), [seed, number])))
-    return Corpus(parameters, speakers, tasks)
-
-
-def synthesise_voxceleb1(
-    root: str | Path,
-    minutes: dict[str, float],
-    seed: int = 0,
-    jobs: int | None = None,
-    progress: bool = True,
-) -> Path:
-    """Write speakers, each in two or more sessions, in the layout of VoxCeleb1, and trials for verification.
-
-    `root/<split>/wav/id1<speaker>/<session>/0000<n>.wav` are 3 to 6 s of random sentences (16 kHz, 16 bit,
-    mono); dev and test share no speaker. Room, microphone, level and noise are drawn anew for each session,
-    so that they tell nothing about who speaks.
-    `root/dev_trials.txt` and `root/test_trials.txt` hold lines `label path path`, the paths below
-    `<split>/wav`: label 1 for the pairs of one speaker, all of which are from two sessions (2000 at
-    most), and as many with label 0 for two speakers.
-
-    22.5 s (five utterances, 3 + 2 in two sessions) are one speaker; two speakers of four utterances are the
-    least, and where the voices do not suffice they get more sessions of about three.
-
-    Parameters
-    ----------
-    root : path
-        A folder that does not exist, is empty, or holds such a corpus.
-    minutes : dict
-        `{"dev": 15, "test": 3}` gives 40 and 8 speakers.
-    seed, jobs, progress
-        As of `synthesise_librispeech`, and so are the promises about interruptions and reuse.
-
-    Raises
-    ------
-    FitHubertError
-        `root` holds something else; `minutes` has other splits or is not positive.
-    """
-    return write_corpus(root, plan_voxceleb1(minutes, seed), jobs, progress)
+        pieces.append(Piece(0, partial(_write_trials, split, list(names.values()), [seed, number])))
+    return Corpus(parameters, speakers, pieces)
 
 
 def utterance_names(voice: Voice, session: int, size: int) -> list[str]:

@@ -10,19 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fithubert_upstream.audio.decode import header
-from fithubert_upstream.audio.scan import count_samples_16k, scan
-from fithubert_upstream.audio.walk import AUDIO, audio_in, files_in, find_audio, folders_in, other_audio_problems
-from fithubert_upstream.corpora.problems import require
-from fithubert_upstream.corpora.speech_commands import (
+from ...audio.decode import header
+from ...audio.scan import count_samples_16k, scan
+from ...audio.walk import AUDIO, audio_in, files_in, find_audio, folders_in, other_audio_problems
+from ...corpora.problems import require
+from ...corpora.speech_commands import (
     BACKGROUND,
     check_speech_commands,
     speech_commands_clips,
     speech_commands_part,
 )
-from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1, trial_problems
-from fithubert_upstream.errors import FitHubertError
-
+from ...corpora.voxceleb1 import check_voxceleb1, trial_problems
+from ...errors import FitHubertError
 from .config import JointConfig, KeywordConfig, SpeakerConfig
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fithubert_upstream.corpora.speech_commands import TEST_CLASSES
-from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.settings.files import from_dict
+from ...corpora.speech_commands import TEST_CLASSES
+from ...errors import FitHubertError
+from ...settings.files import from_dict
 
 TASKS = ("ks", "sv")
 

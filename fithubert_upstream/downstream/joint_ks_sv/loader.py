@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fithubert_upstream.audio import SAMPLE_RATE
-from fithubert_upstream.audio.silence import trim_silence
-from fithubert_upstream.audio.waveforms import load_waveform
-
+from ...audio import SAMPLE_RATE
+from ...audio.silence import trim_silence
+from ...audio.waveforms import load_waveform
 from .clips import SILENCE_SECONDS, Clip, Keywords, SpeakerTrials
 from .config import JointConfig
 

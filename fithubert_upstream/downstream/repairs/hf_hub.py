@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-from fithubert_upstream.compat.runs import replaced
-from fithubert_upstream.errors import FitHubertError
+from ...compat.runs import replaced
+from ...errors import FitHubertError
 
 
 @contextlib.contextmanager

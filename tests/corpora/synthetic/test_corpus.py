@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from fithubert_upstream.corpora.synthetic.corpus import Corpus, Task, cast_voices, describe, write_corpus
+from fithubert_upstream.corpora.synthetic.corpus import Corpus, Piece, cast_voices, describe, write_corpus
 from fithubert_upstream.corpora.synthetic.espeak import all_voices
 from fithubert_upstream.errors import FitHubertError
 
@@ -20,9 +20,9 @@ def fail(error, folder):
     raise error
 
 
-def corpus(seed=0, tasks=()):
-    tasks = [Task(1.4, partial(write_file, name)) for name in "abcd"] + list(tasks)
-    return Corpus(describe("test", 1, {"train": 1.0}, seed), cast_voices({"train": 2}, seed), tasks)
+def corpus(seed=0, pieces=()):
+    pieces = [Piece(1.4, partial(write_file, name)) for name in "abcd"] + list(pieces)
+    return Corpus(describe("test", 1, {"train": 1.0}, seed), cast_voices({"train": 2}, seed), pieces)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -39,7 +39,7 @@ def test_a_corpus_is_written_and_described(tmp_path, jobs):
 @pytest.mark.parametrize(("error", "jobs"), [(KeyboardInterrupt(), 1), (FitHubertError("no"), 1), (ValueError(), 2)])
 def test_an_interrupted_call_leaves_nothing(tmp_path, error, jobs):
     with pytest.raises(type(error)):
-        write_corpus(tmp_path / "c", corpus(tasks=[Task(1, partial(fail, error))]), jobs, progress=False)
+        write_corpus(tmp_path / "c", corpus(pieces=[Piece(1, partial(fail, error))]), jobs, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 

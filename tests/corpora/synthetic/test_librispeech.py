@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fithubert_upstream.corpora.synthetic.librispeech import synthesise_librispeech
+from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.corpora.synthetic.sentences import phones
 
 from ...helpers.folders import contents
@@ -12,7 +12,7 @@ MINUTES = {"train": 0.5, "test": 0.1}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return synthesise_librispeech(tmp_path_factory.mktemp("corpus") / "c", MINUTES, jobs=1, progress=False)
+    return synthesise("librispeech", tmp_path_factory.mktemp("corpus") / "c", MINUTES, jobs=1, progress=False)
 
 
 def read_lines(path):
@@ -51,10 +51,10 @@ def test_speakers_are_disjoint(corpus):
 
 
 def test_same_files_whatever_the_jobs(corpus, tmp_path):
-    again = synthesise_librispeech(tmp_path / "again", MINUTES, jobs=2, progress=False)
+    again = synthesise("librispeech", tmp_path / "again", MINUTES, jobs=2, progress=False)
     assert contents(again) == contents(corpus)
 
 
 def test_another_seed_gives_another_corpus(corpus, tmp_path):
-    other = synthesise_librispeech(tmp_path / "other", {"test": 0.1}, seed=1, jobs=1, progress=False)
+    other = synthesise("librispeech", tmp_path / "other", {"test": 0.1}, seed=1, jobs=1, progress=False)
     assert not set(contents(other).values()) & {d for name, d in contents(corpus).items() if name.endswith(".flac")}

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fithubert_upstream.corpora.synthetic.run import main, synthesise
+from fithubert_upstream.corpora.synthetic.run import main, synthesise_all
 from fithubert_upstream.errors import FitHubertError
 
 from ...helpers.folders import times
@@ -10,7 +10,7 @@ from ...helpers.folders import times
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return synthesise(tmp_path_factory.mktemp("synth") / "data", 0.2, jobs=1, progress=False)
+    return synthesise_all(tmp_path_factory.mktemp("synth") / "data", 0.2, jobs=1, progress=False)
 
 
 @pytest.mark.slow
@@ -35,7 +35,7 @@ def test_the_command_keeps_what_is_there(data, capsys):
 @pytest.mark.parametrize("flags", [{"minutes": 0}, {"minutes": float("nan")}, {"seed": -1}, {"jobs": 0}])
 def test_senseless_flags_write_nothing(tmp_path, flags):
     with pytest.raises(FitHubertError):
-        synthesise(tmp_path / "data", **({"minutes": 1, "progress": False} | flags))
+        synthesise_all(tmp_path / "data", **({"minutes": 1, "progress": False} | flags))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,7 +43,7 @@ def test_a_mistake_is_told_before_anything_is_written(tmp_path):
     (tmp_path / "VoxCeleb1").mkdir()
     (tmp_path / "VoxCeleb1" / "mine.txt").write_text("mine")
     with pytest.raises(FitHubertError, match="VoxCeleb1 holds something other"):
-        synthesise(tmp_path, 1, progress=False)
+        synthesise_all(tmp_path, 1, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["VoxCeleb1"]
 
 

@@ -12,16 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from fithubert_upstream.corpora.speech_commands import COMMANDS, TEST_CLASSES
 from fithubert_upstream.corpora.synthetic.espeak import all_voices
-from fithubert_upstream.corpora.synthetic.speech_commands import (
-    CLASSES,
-    COMMANDS,
-    OTHER_WORDS,
-    WORDS,
-    clip_name,
-    plan_speech_commands,
-    synthesise_speech_commands,
-)
+from fithubert_upstream.corpora.synthetic.run import synthesise
+from fithubert_upstream.corpora.synthetic.speech_commands import OTHER_WORDS, WORDS, clip_name, plan_speech_commands
 from fithubert_upstream.errors import FitHubertError
 
 from ...helpers.folders import contents
@@ -31,7 +25,7 @@ MINUTES = {"train": 1.5, "test": 0.1}  # 3 speakers, 2 speakers
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return synthesise_speech_commands(tmp_path_factory.mktemp("corpus") / "c", MINUTES, jobs=1, progress=False)
+    return synthesise("speech_commands", tmp_path_factory.mktemp("corpus") / "c", MINUTES, jobs=1, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +43,7 @@ def speakers(paths):
 
 
 def test_the_words_of_the_first_version():
-    assert len(set(WORDS)) == 30 and len(set(CLASSES)) == 12 and not set(COMMANDS) & set(OTHER_WORDS)
+    assert len(set(WORDS)) == 30 and len(set(TEST_CLASSES)) == 12 and not set(COMMANDS) & set(OTHER_WORDS)
 
 
 def test_s3prl_splits_it_into_train_and_dev(corpus, split_dataset):
@@ -63,7 +57,7 @@ def test_s3prl_splits_it_into_train_and_dev(corpus, split_dataset):
 
 
 def test_no_two_speakers_share_a_name():
-    names = {clip_name(voice, part, 0) for voice in all_voices() for part in ("train", "dev", "test")}
+    names = {clip_name(voice, part, 0) for voice in all_voices() for part in ("train", "dev", "left out")}
     assert len(names) == 3 * len(all_voices())
     assert all(re.fullmatch(r"[0-9a-f]{8}_nohash_0", name) for name in names)
 
@@ -83,7 +77,7 @@ def test_clips(corpus):
 
 def test_the_test_set_has_twelve_classes_alike(corpus):
     clips = Counter(path.parent.name for path in corpus.glob("test/*/*.wav"))
-    assert clips == dict.fromkeys(CLASSES, 2)
+    assert clips == dict.fromkeys(TEST_CLASSES, 2)
     unknown = [path.name.split("_")[0] for path in (corpus / "test" / "_unknown_").iterdir()]
     assert set(unknown) <= set(OTHER_WORDS)
 
@@ -99,17 +93,17 @@ def test_background_noise(corpus):
 def test_minutes_give_speakers_and_clips(minutes, train, test):
     corpus = plan_speech_commands({"train": minutes, "test": minutes / 5})
     assert [len(corpus.speakers[split]) for split in ("train", "test")] == [train, test]
-    assert sum(task.seconds for task in corpus.tasks) - 6 * 30 == pytest.approx(60 * minutes * 1.2, rel=0.01)
+    assert sum(piece.seconds for piece in corpus.pieces) - 6 * 30 == pytest.approx(60 * minutes * 1.2, rel=0.01)
 
 
 def test_same_files_whatever_the_jobs(corpus, tmp_path):
-    again = synthesise_speech_commands(tmp_path / "again", MINUTES, jobs=2, progress=False)
+    again = synthesise("speech_commands", tmp_path / "again", MINUTES, jobs=2, progress=False)
     assert contents(again) == contents(corpus)
 
 
 def test_other_splits(tmp_path):
     with pytest.raises(FitHubertError, match="train and test, found dev"):
-        synthesise_speech_commands(tmp_path / "c", {"dev": 1})
+        synthesise("speech_commands", tmp_path / "c", {"dev": 1})
     assert list(tmp_path.iterdir()) == []
 
 

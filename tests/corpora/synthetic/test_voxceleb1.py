@@ -5,7 +5,8 @@ import pytest
 import soundfile
 from librosa.util import find_files
 
-from fithubert_upstream.corpora.synthetic.voxceleb1 import plan_voxceleb1, synthesise_voxceleb1
+from fithubert_upstream.corpora.synthetic.run import synthesise
+from fithubert_upstream.corpora.synthetic.voxceleb1 import plan_voxceleb1
 from fithubert_upstream.errors import FitHubertError
 
 from ...helpers.folders import contents
@@ -15,7 +16,7 @@ MINUTES = {"dev": 1.1, "test": 0.1}  # 3 speakers x 5 utterances, 2 x 4
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return synthesise_voxceleb1(tmp_path_factory.mktemp("corpus") / "c", MINUTES, jobs=1, progress=False)
+    return synthesise("voxceleb1", tmp_path_factory.mktemp("corpus") / "c", MINUTES, jobs=1, progress=False)
 
 
 def active_seconds(audio):
@@ -78,14 +79,14 @@ def test_sessions_of_a_speaker_differ_in_level(corpus):
 def test_minutes_give_speakers(minutes, dev, test):
     corpus = plan_voxceleb1({"dev": minutes, "test": minutes / 5})
     assert [len(corpus.speakers[split]) for split in ("dev", "test")] == [dev, test]
-    assert sum(task.seconds for task in corpus.tasks) == pytest.approx(60 * minutes * 1.2, rel=0.03)
+    assert sum(piece.seconds for piece in corpus.pieces) == pytest.approx(60 * minutes * 1.2, rel=0.03)
 
 
 def test_same_files_whatever_the_jobs(corpus, tmp_path):
-    again = synthesise_voxceleb1(tmp_path / "again", MINUTES, jobs=2, progress=False)
+    again = synthesise("voxceleb1", tmp_path / "again", MINUTES, jobs=2, progress=False)
     assert contents(again) == contents(corpus)
 
 
 def test_other_splits(tmp_path):
     with pytest.raises(FitHubertError, match="dev and test, found train"):
-        synthesise_voxceleb1(tmp_path / "c", {"train": 1})
+        synthesise("voxceleb1", tmp_path / "c", {"train": 1})

@@ -1,0 +1,59 @@
+"""What stands in for s3prl's runner under `fithubert superb`, and what it is given."""
+
+from pathlib import Path
+
+import yaml
+
+from fithubert_upstream.superb.upstreams import Upstream
+
+TWO = [Upstream("fbank", "fbank"), Upstream("student", "fithubert", "student.safetensors", "last_hidden_state")]
+ALL = ["pr", "asr", "ks", "sv"]
+SCORES = {
+    "ctc": {"ctc-libriphone/test-per": 0.25},
+    "asr": {"asr/test-clean-wer": 42.5},
+    "speech_commands": {"speech_commands/test-acc": 0.75},
+    "sv_voxceleb1": {"sv-voxceleb1/test-EER": 0.125},
+}
+
+
+def flag(argv: list[str], name: str) -> str | None:
+    return argv[argv.index(name) + 1] if name in argv else None
+
+
+def config_in(argv: list[str]) -> dict:
+    """The finished config that s3prl is given."""
+    return yaml.safe_load(Path(flag(argv, "-c")).read_text())
+
+
+class Runner:
+    """Instead of run_downstream.main: remembers the flags, trains by writing files, may fail at a call."""
+
+    def __init__(self):
+        self.calls = []
+        self.error, self.fail_at = None, None
+        self.best = True
+
+    def __call__(self, argv: list[str]) -> dict[str, float]:
+        if len(self.calls) == self.fail_at:
+            raise self.error
+        self.calls.append(argv)
+        if flag(argv, "-m") == "train":
+            folder, task = Path(flag(argv, "-p")), flag(argv, "-d")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "task").write_text(task)
+            for step in (250, 1000, 500):
+                (folder / f"states-{step}.ckpt").touch()
+            if self.best:
+                (folder / ("dev-clean-best.ckpt" if task == "asr" else "dev-best.ckpt")).touch()
+            return {f"{task}/train-loss": 1.0}
+        past = Path(flag(argv, "-e"))
+        return SCORES[((past if past.is_dir() else past.parent) / "task").read_text()]
+
+    def modes(self) -> list[tuple[str, str]]:
+        """(mode, folder) of each call."""
+        return [
+            ("train", "/".join(Path(flag(argv, "-p")).parts[-2:]))
+            if flag(argv, "-m") == "train"
+            else ("evaluate", flag(argv, "-e"))
+            for argv in self.calls
+        ]
