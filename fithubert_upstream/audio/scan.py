@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..errors import FitHubertError
 from ..files import cache_folder, stamp, write_json
 from ..runs.workers import SpawnContext, leave_interrupts
-from .decode import measure, require_16k_mono
+from .decode import header, measure, require_16k_mono
 from .walk import printable
 
 logger = logging.getLogger(__name__)
@@ -163,3 +163,10 @@ def count_milliseconds(path: Path) -> int:
     """Whole milliseconds that the file lasts, at whatever rate. Raises as `count_samples`."""
     samples, rate, _ = measure(path)
     return 1000 * samples // rate
+
+
+def header_samples_16k(path: Path) -> int:
+    """`count_samples_16k` by the header alone, beside a scan that decodes. Raises as that, for what it sees."""
+    samples, rate, channels = header(path)
+    require_16k_mono(path, rate, channels)
+    return samples

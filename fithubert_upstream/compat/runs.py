@@ -134,6 +134,19 @@ def wrapped_upstream(name: str, wrap: Callable[[torch.nn.Module], torch.nn.Modul
         yield
 
 
+_watchers: list[Callable[[str, float, int | None], None]] = []
+
+
+@contextlib.contextmanager
+def watched_scalars(watcher: Callable[[str, float, int | None], None]) -> Iterator[None]:
+    """Call `watcher(tag, value, step)` for all that a downstream run logs in the block; it may raise to end the run."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
 @contextlib.contextmanager
 def recorded_scalars() -> Iterator[dict[str, float]]:
     """s3prl only prints a run's results: collect what its downstream runner logs.
@@ -153,7 +166,11 @@ def recorded_scalars() -> Iterator[dict[str, float]]:
 
         def add_scalar(self, tag, scalar_value, *args, **kwargs):
             scalars[tag] = float(scalar_value)
-            return super().add_scalar(tag, scalar_value, *args, **kwargs)
+            added = super().add_scalar(tag, scalar_value, *args, **kwargs)
+            step = kwargs.get("global_step", args[0] if args else None)
+            for watcher in _watchers:
+                watcher(tag, scalars[tag], step)
+            return added
 
     try:
         with replaced(runner, "SummaryWriter", Recorder):

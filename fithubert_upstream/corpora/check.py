@@ -7,13 +7,26 @@ import argparse
 from pathlib import Path
 
 from ..errors import FitHubertError
+from .fluent_commands import check_fluent_commands
+from .iemocap import check_iemocap
 from .librispeech import check_librispeech
 from .problems import SHOWN_PROBLEMS, Report
 from .speech_commands import check_speech_commands
-from .voxceleb1 import check_voxceleb1
+from .voxceleb1 import IDENTIFICATION, check_identification, check_voxceleb1
 
 # Of the official corpora, where a primary source or a count says so.
-OFFICIAL_COUNTS = {"train-clean-100 utterances": 28_539, "test trials": 37_720}
+OFFICIAL_COUNTS = {
+    "train-clean-100 utterances": 28_539,
+    "test trials": 37_720,
+    "identification speakers": 1_251,  # s3prl's number of classes
+}
+CORPORA = {
+    "librispeech": "holds train-clean-100 and so on",
+    "speech_commands": "holds train and test, or speech_commands_v0.01 and speech_commands_test_set_v0.01",
+    "voxceleb1": f"holds dev/wav and test/wav, and for speaker identification {IDENTIFICATION}",
+    "fluent_commands": "holds wavs and data/{train,valid,test}_data.csv",
+    "iemocap": "holds Session1 to Session5",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,13 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Check that a corpus is complete and that all its audio can be decoded.",
         epilog="example: fithubert check librispeech /data/LibriSpeech",
     )
-    parser.add_argument("corpus", choices=["librispeech", "speech_commands", "voxceleb1"])
-    parser.add_argument(
-        "folder",
-        metavar="DIR",
-        help="librispeech: holds train-clean-100 and so on; speech_commands: holds train and test, or "
-        "speech_commands_v0.01 and speech_commands_test_set_v0.01; voxceleb1: holds dev/wav and test/wav",
-    )
+    parser.add_argument("corpus", choices=list(CORPORA))
+    parser.add_argument("folder", metavar="DIR", help="; ".join(f"{name}: {what}" for name, what in CORPORA.items()))
     parser.add_argument(
         "--test", metavar="DIR", help="speech_commands: where the test set is; the first DIR then is the training set"
     )
@@ -46,12 +54,16 @@ def main(argv: list[str]) -> None:
     args = build_parser().parse_args(argv)
     if args.test is not None and args.corpus != "speech_commands":
         raise FitHubertError(f"--test: expected it with speech_commands only, found it with {args.corpus}")
-    if args.corpus == "librispeech":
-        report = check_librispeech(args.folder)
-    elif args.corpus == "speech_commands":
+    if args.corpus == "speech_commands":
         report = check_speech_commands(*_speech_commands_roots(Path(args.folder), args.test))
     else:
-        report = check_voxceleb1(args.folder)
+        checks = {
+            "librispeech": check_librispeech,
+            "voxceleb1": _check_voxceleb1,
+            "fluent_commands": check_fluent_commands,
+            "iemocap": check_iemocap,
+        }
+        report = checks[args.corpus](args.folder)
     print(_table(report))
     for problem in report.problems[:SHOWN_PROBLEMS]:
         print(problem)
@@ -60,6 +72,15 @@ def main(argv: list[str]) -> None:
     if report.problems:
         raise FitHubertError(f"{len(report.problems):,} problem{'s'[: len(report.problems) > 1]} in {args.folder}")
     print("no problems found")
+
+
+def _check_voxceleb1(folder: str) -> Report:
+    """Both of its tasks: verification, and identification where the corpus has the list for it."""
+    report, listed = check_voxceleb1(folder), Path(folder, IDENTIFICATION)
+    if not listed.is_file():
+        return report
+    more = check_identification(folder, listed)
+    return Report(report.corpus, report.counts | more.counts, list(dict.fromkeys([*report.problems, *more.problems])))
 
 
 def _speech_commands_roots(folder: Path, test: str | None) -> tuple[Path, Path]:

@@ -1,27 +1,33 @@
 """What a corpus is, told by its files: a result of one corpus is not given as one of another. Imports no torch.
 
-Noticed are files that were added, removed, renamed or replaced, and edited transcripts, lists of trials and lexicons.
+Noticed are files that were added, removed, renamed or replaced, and edited transcripts, tables, lists and lexicons.
 Where the corpus lies, and the times of its files, play no part: a copy is the same corpus. Contents are read once and
 remembered by `files.stamp` (`audio.scan`), so a file replaced by one of the same size is noticed too, even if a copy
 gave it the old one's time (not on Windows); files that no task reads are not.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..audio.scan import scan
 from ..audio.walk import is_audio, walk
 from ..errors import FitHubertError
+from .fluent_commands import TABLES, recordings, table_of
+from .iemocap import evaluation_files, read_iemocap
 from .librispeech import TRANSCRIPT
+from .voxceleb1 import read_identification
 
 # Keys of the tasks' configs that say where a corpus lies.
 PLACES = (
     *("path", "libri_root", "file_path", "speech_commands_root", "speech_commands_test_root"),
-    *("dev_meta_data", "test_meta_data", "root", "test_root", "trials", "dev_trials"),
+    *("dev_meta_data", "test_meta_data", "meta_data", "root", "test_root", "trials", "dev_trials"),
 )
-TASKS = ("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv")
+TASKS = (
+    *("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv"),
+    *("fluent_commands", "voxceleb1", "emotion"),  # whose recordings are those that tables and lists name
+)
 FILES, DIGEST = "corpus.files", "corpus.digest"
 
 
@@ -89,6 +95,9 @@ def _files(place: Path) -> Iterator[tuple[Path, str]]:
 
 def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """Names and places of what a task reads; none of a task that is not known here."""
+    if task in _LISTED:
+        yield from _LISTED[task](expert["datarc"])
+        return
     if task not in TASKS:
         return
     for block in ("corpus", "datarc", "text", "ks", "sv"):
@@ -116,3 +125,32 @@ def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
 
 def _list(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _intents(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    root = Path(str(data["file_path"]))
+    yield from ((split, table_of(root, split)) for split in TABLES)
+    yield from ((f"recording {path}", root / path) for path in recordings(root))
+
+
+def _speakers(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    root, listed = Path(str(data["file_path"])), Path(str(data["meta_data"]))
+    yield "list", listed
+    parts = read_identification(root, listed) if listed.is_file() and root.is_dir() else {}
+    yield from ((f"recording {file.relative_to(root).as_posix()}", file) for files in parts.values() for file in files)
+
+
+def _emotions(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """All sessions: each fold reads them. Its files in `meta_data` are made of the corpus by `fithubert prepare`."""
+    root = Path(str(data["root"]))
+    sessions = read_iemocap(root)[0] if root.is_dir() else {}
+    for name, session in sessions.items():
+        yield from ((f"{name} {file.name}", file) for file in evaluation_files(root, name))
+        yield from ((f"recording {utterance.path}", root / utterance.path) for utterance in session.utterances)
+
+
+_LISTED: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Path]]]] = {
+    "fluent_commands": _intents,
+    "voxceleb1": _speakers,
+    "emotion": _emotions,
+}

@@ -1,12 +1,19 @@
-"""VoxCeleb1's layout: `root/{dev,test}/wav/<speaker>/<session>/`, and lists of trials."""
+"""VoxCeleb1's layout: `root/{dev,test}/wav/<speaker>/<session>/`, lists of trials, and the list of identification."""
 
 import os
+import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
-from ..audio.scan import count_milliseconds, scan
+from ..audio.scan import count_milliseconds, header_samples_16k, scan
 from ..audio.walk import AUDIO, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
+from ..errors import FitHubertError
 from .problems import HOUR_MS, Report
+
+IDENTIFICATION = "veri_test_class.txt"
+PARTS = {"1": "train", "2": "dev", "3": "test"}  # how the list of identification names s3prl's splits
+FIRST_SPEAKER, SPEAKERS = 10001, 1251  # s3prl's head has an output for each
 
 
 def check_voxceleb1(
@@ -100,3 +107,91 @@ def trial_problems(trials: Path, wav: Path, files: list[Path], problems: list[st
         found = f"only {labels.pop()}" if labels else "no trial"
         problems.append(f"{trials}: expected trials of both labels, 0 and 1, found {found}")
     return len(lines)
+
+
+def check_identification(root: str | Path, listed: str | Path, progress: bool = True) -> Report:
+    """Check the list of speaker identification: each recording is there once, mono, 16 kHz and whole.
+
+    Parameters
+    ----------
+    root : path
+        The corpus.
+    listed : path
+        Lines `1 speaker/session/file`, 1 for train, 2 for dev, 3 for test; files below `root/*/wav`.
+    progress : bool
+        Show bars.
+    """
+    root, listed = Path(root), Path(listed)
+    problems: list[str] = []
+    try:
+        parts = _identification_parts(listed, problems)
+    except FitHubertError as error:
+        return Report(shlex.join(["voxceleb1", str(root)]), {}, [str(error)])
+    found: dict[Path, list[Path]] = {folder: [] for folder in wav_folders(root)}
+    for number, (name, _) in parts.items():
+        folders = [folder for folder in found if (folder / name).is_file()]
+        if len(folders) == 1:
+            found[folders[0]].append(folders[0] / name)
+        else:
+            what = f"it in {folders[0]} and {folders[1]}; remove one" if folders else "no such file"
+            problems.append(f"{listed}, line {number}: expected {name} once in {root}/*/wav, found {what}")
+    for folder, files in found.items():  # one after the other, as for verification: so they are remembered for both
+        lengths = scan(files, count_milliseconds, f"Reading VoxCeleb1 {folder.parent.name}", progress)
+        headers = scan(files, header_samples_16k, "Reading its headers", progress)
+        problems += dict.fromkeys(what for what in (*lengths.values(), *headers.values()) if isinstance(what, str))
+    numbers = Counter(part for _, part in parts.values())
+    problems += [
+        f"{listed}: expected lines `{mark} speaker/session/file` for {part}, found none"
+        for mark, part in PARTS.items()
+        if not numbers[part]
+    ]
+    counts: dict[str, int | float] = {f"identification {part} files": numbers[part] for part in PARTS.values()}
+    counts["identification speakers"] = len({name.partition("/")[0] for name, _ in parts.values()})
+    return Report(shlex.join(["voxceleb1", str(root)]), counts, problems)
+
+
+def read_identification(root: str | Path, listed: str | Path) -> dict[str, list[Path]]:
+    """The recordings of train, dev and test, in the list's order; those that are not there are left out.
+
+    Raises FitHubertError for a list that cannot be read, with the first wrong line, or for a folder.
+    """
+    problems: list[str] = []
+    parts = _identification_parts(Path(listed), problems)
+    if problems:
+        raise FitHubertError(problems[0])
+    folders = wav_folders(root)
+    files: dict[str, list[Path]] = {part: [] for part in PARTS.values()}
+    for name, part in parts.values():
+        files[part] += [folder / name for folder in folders if (folder / name).is_file()][:1]
+    return files
+
+
+def wav_folders(root: str | Path) -> list[Path]:
+    """`root/dev/wav`, `root/test/wav`, or whatever folders of speakers there are."""
+    return [folder / "wav" for folder in folders_in(root) if (folder / "wav").is_dir()]
+
+
+def _identification_parts(listed: Path, problems: list[str]) -> dict[int, tuple[str, str]]:
+    """Number of a line -> (file, part). Raises FitHubertError for a list that cannot be read."""
+    last = FIRST_SPEAKER + SPEAKERS - 1
+    try:
+        lines = listed.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise FitHubertError(f"{listed}: expected a list `1 speaker/session/file`, found: {error}") from error
+    parts: dict[int, tuple[str, str]] = {}
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        place = f"{listed}, line {number}"
+        match = re.fullmatch(r"([123])\s+((id\d{5})/[^/\s]+/[^/\s]+)\s*", line)
+        if match is None:
+            problems.append(f"{place}: expected `1|2|3 id10001/session/file`, found {line[:80]!r}")
+        elif not FIRST_SPEAKER <= int(match[3][2:]) <= last:
+            problems.append(
+                f"{place}: expected a speaker from id{FIRST_SPEAKER} to id{last}, found {match[3]}; rename it"
+            )
+        elif match[2] in first:
+            problems.append(f"{place}: expected {match[2]} once, found it in line {first[match[2]]} too; remove one")
+        else:
+            first[match[2]] = number
+            parts[number] = match[2], PARTS[match[1]]
+    return parts

@@ -54,7 +54,7 @@ def evaluate_all_states(
     split = getattr(given, "evaluate_split", DEFAULTS["evaluate_split"])
 
     results = {path: evaluate([*argv, "-e", str(path)]) for path in states}
-    values = {path: task.result(scalars, split) for path, scalars in results.items()}
+    values = {path: _result(task, scalars, split) for path, scalars in results.items()}
     best = (max if task.higher_is_better else min)(values, key=values.get)
 
     table = folder / f"all_states_{split}.csv"
@@ -68,6 +68,12 @@ def evaluate_all_states(
         print(f"{path.name:<{width}}  {value:.2f}{'  best' if path == best else ''}")
     print(f"The table is {table}, its picture {table.with_suffix('.png')}.")
     return results[best]
+
+
+def _result(task: Task, scalars: dict[str, float], split: str) -> float:
+    """The task's result, of whichever fold was evaluated."""
+    folds = (task.fold(number) for number in range(1, task.folds + 1))
+    return next(fold.result(scalars, split) for fold in folds if fold.tag.format(split=split) in scalars)
 
 
 def _plot(task: Task, metric: str, values: dict[Path, float], best: Path, path: Path) -> None:

@@ -1,4 +1,7 @@
-"""`fithubert prepare`: the tables that s3prl's speech recognition reads and its wheel lacks."""
+"""`fithubert prepare`: the tables that s3prl's speech and emotion recognition read and its wheel lacks.
+
+Those of emotion recognition are in `corpora.iemocap`.
+"""
 
 import argparse
 import csv
@@ -6,6 +9,7 @@ import io
 from collections import Counter
 from pathlib import Path
 
+from ..corpora.iemocap import METADATA, prepare_iemocap
 from ..corpora.librispeech import Utterance, librispeech_report, read_splits, transcript_name
 from ..corpora.problems import require
 from ..errors import FitHubertError
@@ -22,20 +26,30 @@ COLUMNS = ["file_path", "length"]
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert prepare",
-        description="Write the files that s3prl's ASR task needs: a table of lengths for each split, and char.dict.",
+        description="Write the files that s3prl's tasks need: librispeech, a table of lengths for each split and "
+        "char.dict for speech recognition; iemocap, the utterances of each fold for emotion recognition.",
         epilog="example: fithubert prepare librispeech /data/LibriSpeech --splits train-clean-100 dev-clean test-clean",
     )
-    parser.add_argument("corpus", choices=["librispeech"])
-    parser.add_argument("folder", metavar="DIR", help="holds train-clean-100 and so on")
-    parser.add_argument("-o", "--output", metavar="OUT", help=f"where to write (DIR/{FOLDER})")
-    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="folders below DIR (all that hold transcripts)")
+    parser.add_argument("corpus", choices=["librispeech", "iemocap"])
+    parser.add_argument("folder", metavar="DIR", help="holds train-clean-100 and so on; iemocap: Session1 to Session5")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help=f"where to write (DIR/{FOLDER}; of iemocap DIR/{METADATA})"
+    )
+    parser.add_argument(
+        "--splits", nargs="+", metavar="SPLIT", help="librispeech: folders below DIR (all that hold transcripts)"
+    )
     return parser
 
 
 def main(argv: list[str]) -> None:
-    """`fithubert prepare librispeech DIR`: see `prepare_librispeech`."""
+    """`fithubert prepare CORPUS DIR`: see `prepare_librispeech` and `corpora.iemocap.prepare_iemocap`."""
     args = build_parser().parse_args(argv)
-    prepare_librispeech(args.folder, args.output, args.splits)
+    if args.corpus == "librispeech":
+        prepare_librispeech(args.folder, args.output, args.splits)
+    elif args.splits is None:
+        prepare_iemocap(args.folder, args.output)
+    else:
+        raise FitHubertError(f"--splits: expected it with librispeech only, found it with {args.corpus}")
 
 
 def prepare_librispeech(

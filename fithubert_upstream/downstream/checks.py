@@ -15,10 +15,12 @@ import torch
 from ..audio.scan import count_samples_16k
 from ..audio.walk import audio_in
 from ..compat.modules import has_module
+from ..corpora.fluent_commands import check_fluent_commands
+from ..corpora.iemocap import check_iemocap, check_metadata
 from ..corpora.librispeech import librispeech_report, read_splits, split_folder
 from ..corpora.problems import require
 from ..corpora.speech_commands import BACKGROUND, check_speech_commands
-from ..corpora.voxceleb1 import check_voxceleb1
+from ..corpora.voxceleb1 import check_identification, check_voxceleb1
 from ..errors import FitHubertError
 from ..settings.files import MODEL_CONFIGS
 from ..upstream.hubconf import ENTRIES, check_source
@@ -47,8 +49,17 @@ _KEYS = {
         "datarc.vad_config.min_sec",
         "modelrc",
     ),
+    "fluent_commands": ("datarc.file_path", "datarc.train_batch_size", "modelrc"),
+    "voxceleb1": ("datarc.file_path", "datarc.meta_data", "datarc.max_timestep", "modelrc"),
+    "emotion": ("datarc.root", "datarc.meta_data", "datarc.pre_load", "datarc.valid_ratio", "modelrc"),
     "joint_ks_sv": ("tasks",),
 }
+# Keys of what may lie in the folder that another key names.
+_INSIDE = (
+    ("bucket_file", "libri_root"),
+    *((key, "file_path") for key in ("dev_meta_data", "test_meta_data", "meta_data")),
+    ("meta_data", "root"),
+)
 
 
 def check_upstream(args: argparse.Namespace, hub) -> None:
@@ -120,7 +131,7 @@ def complete(config: dict) -> None:
             )
     if "lexicon" in corpus:
         corpus["lexicon"] = [_resolved(source) for source in corpus["lexicon"]]
-    for key, root in (("bucket_file", "libri_root"), ("dev_meta_data", "file_path"), ("test_meta_data", "file_path")):
+    for key, root in _INSIDE:
         if key in data and root in data:
             data[key] = _found_in(data[root], data[key])
     if "bucket_file" in data:
@@ -145,7 +156,7 @@ def _found_in(root: str, path: str) -> str:
 def check_corpus(args: argparse.Namespace, config: dict) -> None:
     """Raise FitHubertError unless task and config agree and the corpus is complete: every file that the run reads.
 
-    Of tasks other than SUPERB's four and `joint_ks_sv`, the corpus is left to s3prl.
+    Of tasks other than SUPERB's here and `joint_ks_sv`, the corpus is left to s3prl.
     """
     check_task(args, config)
     expert = config["downstream_expert"]
@@ -163,6 +174,14 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
         _check_speech_commands(data, _splits(args, config["runner"], ["train", "dev", "test"]))
     elif args.downstream == "sv_voxceleb1":
         _check_voxceleb1(data, _splits(args, config["runner"], ["train", "dev", "test"]))
+    elif args.downstream == "fluent_commands":
+        _splits(args, config["runner"], ["train", "dev", "test"])
+        require(check_fluent_commands(data["file_path"]))
+    elif args.downstream == "voxceleb1":
+        _splits(args, config["runner"], ["train", "dev", "test"])
+        require(check_identification(data["file_path"], data["meta_data"]))
+    elif args.downstream == "emotion":
+        _check_emotions(args, data, _splits(args, config["runner"], ["train", "dev", "test"]))
     elif args.downstream == "joint_ks_sv":
         _check_joint(args, config)
 
@@ -251,6 +270,24 @@ def _check_voxceleb1(data: dict, splits: list[str]) -> None:
     require(check_voxceleb1(data["file_path"], trials["dev"], trials["test"]))
     scored = {split: path for split, path in trials.items() if split in splits}
     check_lengths(Path(data["file_path"]), scored, data["vad_config"]["min_sec"] if "train" in splits else None)
+
+
+def _check_emotions(args: argparse.Namespace, data: dict, splits: list[str]) -> None:
+    given, key = getattr(args, "downstream_variant", None), "config.downstream_expert.datarc"
+    fold = data.get("test_fold") or given or "fold1"
+    if given not in (None, fold):  # s3prl takes the config's
+        raise FitHubertError(
+            f"-v {given}: expected none, since {key}.test_fold is {fold}; give -o {key}.test_fold={given} instead"
+        )
+    require(check_iemocap(data["root"]))
+    count, _ = check_metadata(data["root"], data["meta_data"], fold)
+    trained = int((1 - data["valid_ratio"]) * count)  # as s3prl cuts it
+    for split, size in (("train", trained), ("dev", count - trained)):
+        if split in splits and not size:
+            raise FitHubertError(
+                f"{key}.valid_ratio: expected a share that leaves utterances for {split}, found {data['valid_ratio']} "
+                f"of {count}"
+            )
 
 
 def _check_joint(args: argparse.Namespace, config: dict) -> None:

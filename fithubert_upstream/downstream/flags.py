@@ -79,8 +79,12 @@ def build_parser() -> Parser:
     add("-e", "--past_exp", metavar="{CKPT,DIR}", help="resume or evaluate a run with its own flags and config")
     add("-i", "--init_ckpt", metavar="CKPT", help="start from the weights of a checkpoint, with new flags and config")
     add("-c", "--config", help=f"a file, or one of {configs}")
-    add("-d", "--downstream", help="the task: ctc, asr, speech_commands, sv_voxceleb1, joint_ks_sv")
-    add("-v", "--downstream_variant", help="a variant of the task, where s3prl's has some (emotion)")
+    add(
+        "-d",
+        "--downstream",
+        help="the task: ctc, asr, speech_commands, sv_voxceleb1, fluent_commands, voxceleb1, emotion, joint_ks_sv",
+    )
+    add("-v", "--downstream_variant", help="a variant of the task, where s3prl's has some (emotion: fold1)")
     add("-u", "--upstream", help="a name on s3prl.hub; with --hub huggingface a repository")
     add("-k", "--upstream_ckpt", metavar="{PATH,URL,ID}", help="the upstream's weights, where it takes them")
     add("-g", "--upstream_model_config", help="the upstream's config, where it takes one")

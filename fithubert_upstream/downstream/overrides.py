@@ -102,7 +102,7 @@ def check_given(downstream: str, config: dict, given: Iterable[str], splits: Ite
     """Raise FitHubertError for overridden keys that a config may hold and this run does not read.
 
     They belong to a head, loss or module that is not selected, or are splits of which nothing speaks. Tasks other than
-    SUPERB's four are not looked at.
+    SUPERB's here are not looked at.
     """
     if downstream not in [task.downstream for task in TASKS.values()]:
         return

@@ -1,6 +1,6 @@
-"""SUPERB's tasks that are run here: their names in s3prl, their configs and what they are judged by."""
+"""SUPERB's tasks that are run here: their names in s3prl, their corpora and what they are judged by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import FitHubertError
 
@@ -15,49 +15,98 @@ class Task:
         Such as "ks" and "Keyword spotting".
     downstream : str
         s3prl's -d.
+    corpus : str
+        The environment variable that the packaged configs use for the corpus.
     tag : str
         What s3prl logs the result under, with {split} in it.
-    split : str
-        The split of the published results.
-    best : str
-        The checkpoint that the dev set chose.
     metric : str
         In percent once multiplied by `scale`.
+    scale : float
     higher_is_better : bool
+    split : str
+        The split of the published results.
+    dev : str
+        The split that chooses.
+    best : str
+        The checkpoint that it chose.
+    folds : int
+        Runs of a cross-validation, over which SUPERB takes the mean.
     """
 
     key: str
     title: str
     downstream: str
+    corpus: str
     tag: str
-    split: str
-    best: str
     metric: str
-    scale: float
+    scale: float = 100
     higher_is_better: bool = False
+    split: str = "test"
+    dev: str = "dev"
+    best: str = "dev-best.ckpt"
+    folds: int = 1
 
     def result(self, scalars: dict[str, float], split: str | None = None) -> float:
         """The task's result in percent, out of what a run logged."""
         return self.scale * scalars[self.tag.format(split=split or self.split)]
 
+    def fold(self, number: int) -> "Task":
+        """The task of one fold, counted from 1: s3prl logs the fold's number."""
+        return replace(self, tag=self.tag.replace("{fold}", str(number)))
 
-PR = Task("pr", "Phone recognition", "ctc", "ctc-libriphone/{split}-per", "test", "dev-best.ckpt", "PER %", 100)
-ASR = Task("asr", "Speech recognition", "asr", "asr/{split}-wer", "test-clean", "dev-clean-best.ckpt", "WER %", 1)
+
+PR = Task("pr", "Phone recognition", "ctc", "LIBRISPEECH", "ctc-libriphone/{split}-per", "PER %")
+ASR = Task(
+    "asr",
+    "Speech recognition",
+    "asr",
+    "LIBRISPEECH",
+    "asr/{split}-wer",
+    "WER %",
+    scale=1,
+    split="test-clean",
+    dev="dev-clean",
+    best="dev-clean-best.ckpt",
+)
 KS = Task(
     "ks",
     "Keyword spotting",
     "speech_commands",
+    "SPEECH_COMMANDS",
     "speech_commands/{split}-acc",
-    "test",
-    "dev-best.ckpt",
     "acc %",
-    100,
-    True,
+    higher_is_better=True,
 )
-SV = Task(
-    "sv", "Speaker verification", "sv_voxceleb1", "sv-voxceleb1/{split}-EER", "test", "dev-best.ckpt", "EER %", 100
+SV = Task("sv", "Speaker verification", "sv_voxceleb1", "VOXCELEB1", "sv-voxceleb1/{split}-EER", "EER %")
+IC = Task(
+    "ic",
+    "Intent classification",
+    "fluent_commands",
+    "FLUENT_COMMANDS",
+    "fluent_commands/{split}-acc",
+    "acc %",
+    higher_is_better=True,
 )
-TASKS = {task.key: task for task in (PR, ASR, KS, SV)}
+SID = Task(
+    "sid",
+    "Speaker identification",
+    "voxceleb1",
+    "VOXCELEB1",
+    "voxceleb1/{split}-acc",
+    "acc %",
+    higher_is_better=True,
+)
+ER = Task(
+    "er",
+    "Emotion recognition",
+    "emotion",
+    "IEMOCAP",
+    "emotion-fold{fold}/{split}-acc",
+    "acc %",
+    higher_is_better=True,
+    folds=5,
+)
+TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER)}
 
 
 def task_of(downstream: str) -> Task:

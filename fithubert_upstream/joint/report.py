@@ -20,18 +20,18 @@ from ..files import write_text
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from ..superb.configs import changed_config
 from ..superb.job import Job
-from ..superb.jobs import Jobs, add_flags
+from ..superb.jobs import Jobs, add_flags, read_flags
 from ..superb.jobs import parse_override as read_override
-from ..superb.upstreams import Upstream, parse_upstream
+from ..superb.upstreams import Upstream
 from .tables import Run, markdown, plot, write_csv
 
 MODES = ("frozen", "fine-tuned")
 KINDS = {"ks": ["ks"], "sv": ["sv"], "joint": ["ks", "sv"]}  # kind of run -> its downstream_expert.tasks
-_DOWNSTREAM, _SPLIT, _BEST = "joint_ks_sv", "test", "dev-best.ckpt"
-_KS = Task("ks", "Keyword spotting", _DOWNSTREAM, "joint_ks_sv/{split}-acc", _SPLIT, _BEST, "acc %", 100, True)
-_SV = Task("sv", "Speaker verification", _DOWNSTREAM, "joint_ks_sv/{split}-eer", _SPLIT, _BEST, "EER %", 100)
+_DOWNSTREAM = "joint_ks_sv"
+_KS = Task("ks", "Keyword spotting", _DOWNSTREAM, "", "joint_ks_sv/{split}-acc", "acc %", higher_is_better=True)
+_SV = Task("sv", "Speaker verification", _DOWNSTREAM, "", "joint_ks_sv/{split}-eer", "EER %")
 # No tag and metric of its own: its results are those of the two.
-_JOINT = Task("joint", "Keyword spotting and speaker verification", _DOWNSTREAM, "", _SPLIT, _BEST, "", 100)
+_JOINT = Task("joint", "Keyword spotting and speaker verification", _DOWNSTREAM, "", "", "")
 _TASKS = {task.key: task for task in (_KS, _SV, _JOINT)}
 OVERRIDE = "[WHICH:]KEY=VALUE"
 _HALVED = ("total_steps", "log_step", "eval_step", "save_step")
@@ -115,8 +115,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> list[Run]:
     """Run what is not done yet, print the tables and write them with the picture."""
-    args = vars(build_parser().parse_args(argv))
-    upstreams, output = [parse_upstream(text) for text in args.pop("upstream")], args.pop("output")
+    given = read_flags(build_parser(), argv)
+    if given is None:
+        return []
+    upstreams, args = given
+    output = args.pop("output")
     args["overrides"] = tuple(parse_override(text) for text in args.pop("override"))
     for name in ("seeds", "modes", "tasks"):
         args[name] = tuple(dict.fromkeys(args[name]))

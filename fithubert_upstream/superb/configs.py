@@ -13,8 +13,8 @@ from ..downstream.tasks import TASKS
 from ..errors import FitHubertError
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 
-# The environment variables that the packaged configs use for each task's corpus.
-CORPORA = {"pr": "LIBRISPEECH", "asr": "LIBRISPEECH", "ks": "SPEECH_COMMANDS", "sv": "VOXCELEB1"}
+DEFAULT_TASKS = ("pr", "asr", "ks", "sv")
+CORPORA = tuple(dict.fromkeys(task.corpus for task in TASKS.values()))  # environment variables of the configs
 _SEARCHED = "optimizer.lr"  # what SUPERB itself chooses for each upstream and task, and nothing else
 
 
@@ -26,7 +26,7 @@ class Settings:
     ----------
     configs : str
         `full` (SUPERB's own) or `mini`.
-    librispeech, speech_commands, voxceleb1 : str, optional
+    librispeech, speech_commands, voxceleb1, fluent_commands, iemocap : str, optional
         Folders of the corpora; None takes the environment variable of that name.
     overrides : tuple of (task, key, value)
         Changes to configs, such as ("asr", "runner.total_steps", 100).
@@ -36,6 +36,12 @@ class Settings:
         Phone recognition leaves out utterances with words that the lexicon lacks.
     seed : int
         Of heads and batches.
+    seeds : tuple of int
+        Several of them, for mean and spread, in place of `seed`.
+    rates : tuple of float
+        Learning rates to choose from on dev, for each upstream and task. One is used unchanged; none: the config's.
+    halving : bool
+        Stop rates early that fall behind on dev.
     feature_cache : str, optional
         Folder where features of the upstreams are kept; it changes no number.
     """
@@ -44,10 +50,15 @@ class Settings:
     librispeech: str | None = None
     speech_commands: str | None = None
     voxceleb1: str | None = None
+    fluent_commands: str | None = None
+    iemocap: str | None = None
     overrides: tuple[tuple[str, str, Any], ...] = ()
     splits: tuple[list[str], list[str], list[str]] | None = None
     skip_oov: bool = False
     seed: int = 1337
+    seeds: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    halving: bool = True
     feature_cache: str | None = None
 
     @property
@@ -60,10 +71,10 @@ class Settings:
 def corpora(tasks: Sequence[str], settings: Settings) -> dict[str, str]:
     """Variable of the configs -> the folder of the corpus that it stands for, of those that the tasks need."""
     folders = {}
-    for name in dict.fromkeys(CORPORA[key] for key in tasks):
+    for name in dict.fromkeys(TASKS[key].corpus for key in tasks):
         folder = getattr(settings, name.lower()) or os.environ.get(name)
         if folder is None or not Path(folder).is_dir():
-            need = " and ".join(key for key in tasks if CORPORA[key] == name)
+            need = " and ".join(key for key in tasks if TASKS[key].corpus == name)
             raise FitHubertError(
                 f"{need}: expected a corpus, found {'no folder ' + folder if folder else 'none'}; "
                 f"give --{name.lower().replace('_', '-')} DIR or set the environment variable {name}"
@@ -77,11 +88,15 @@ def task_changes(key: str, settings: Settings, output: Path) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if key == "asr":
         changes["downstream_expert.datarc.bucket_file"] = str(output / "len_for_bucket")
+    if key == "er":
+        changes["downstream_expert.datarc.meta_data"] = str(output / "iemocap_meta_data")
     names = {"pr": ("corpus", ("train", "dev", "test")), "asr": ("datarc", ("train", "dev-clean", "test-clean"))}
     if key in names and settings.splits is not None:
         section, splits = names[key]
         for split, folders in zip(splits, settings.splits, strict=True):
             changes[f"downstream_expert.{section}.{split}"] = list(folders)
+    if len(settings.rates) == 1:
+        changes[_SEARCHED] = settings.rates[0]
     return changes | {name: value for task, name, value in settings.overrides if task == key}
 
 

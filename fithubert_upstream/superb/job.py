@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.torch_files import states_in
+from ..compat.runs import watched_scalars
 from ..corpora.state import DIGEST, FILES, PLACES, changed
 from ..downstream import run as run_downstream
 from ..downstream.tasks import Task
@@ -23,7 +24,8 @@ from ..runs.folders import check_free
 from ..runs.versions import versions
 from ..settings.files import flatten
 from ..settings.values import dump_yaml
-from .upstreams import Upstream
+from .layers import layer_weights
+from .upstreams import Upstream, digest_of
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
@@ -32,7 +34,9 @@ def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: A
     It includes the environment variables that set how a student is run.
     """
     config = flatten(config)
-    config.pop("downstream_expert.datarc.bucket_file", None)  # follows from the corpus; moves with the output
+    made = ["bucket_file", *(["meta_data"] if "downstream_expert.datarc.test_fold" in config else [])]
+    for name in made:  # follows from the corpus; moves with the output
+        config.pop(f"downstream_expert.datarc.{name}", None)
     identity = {
         "upstream": upstream.name,
         "ckpt": digest,
@@ -42,6 +46,10 @@ def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: A
         **config,
     }
     return json.loads(json.dumps(identity))
+
+
+class Stopped(Exception):
+    """A training that was stopped before its end, since it would not be chosen."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,12 @@ class Job:
         return self.folder / "result.json"
 
     def result(self) -> dict[str, Any] | None:
-        return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
+        return self.read(self.result_file)
+
+    @staticmethod
+    def read(path: Path) -> Any:
+        """The content of a JSON file; None where there is none."""
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def check(self) -> None:
         """Raise FitHubertError when the folder holds a finished or begun run of other settings, or another corpus.
@@ -123,27 +136,83 @@ class Job:
             raise FitHubertError(f"{what}, while the command was running; remove {self.folder} and run it again")
 
     def run(self) -> None:
-        """Train (or go on with it), test, and leave result.json. Raises FitHubertError if the corpus changes."""
+        """Train (or resume), test, and leave result.json. Raises FitHubertError if the corpus changes."""
         started = time.time()
+        self.begin()
+        self.train()
+        self.finish(started)
+
+    def begin(self) -> None:
+        """Note what the result depends on. Raises FitHubertError if the corpus has changed since `identity`."""
         self._check_corpus()
         write_json(self.folder / "settings.json", self.identity)
+
+    def train(self, should_stop: Callable[[int, float], bool] | None = None) -> None:
+        """Train, or resume.
+
+        Parameters
+        ----------
+        should_stop
+            Asked after each evaluation on dev, with its number from 1 and its result.
+
+        Raises
+        ------
+        Stopped
+            `should_stop` said so.
+        """
         config = []  # that of the last state, where there is one
+        curve = self.curve()
         if not any(self.folder.glob("states-*.ckpt")):  # interrupted before the first: training starts over
             for best in self.folder.glob("*-best.ckpt"):
                 best.unlink()
+            curve = {}
             write_text(self.folder / "config.yaml", dump_yaml(self.config))
             config = ["-c", str(self.folder / "config.yaml")]
-        cache = [] if self.feature_cache is None else ["--feature-cache", self.feature_cache]
-        train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, *config]
-        train += ["-p", str(self.folder), "--seed", str(self.identity["seed"]), "-a", *cache, *self.flags]
-        run_downstream.main(train)
+        if should_stop is not None:
+            for number, value in enumerate(curve.values(), 1):  # of before an interruption
+                should_stop(number, value)
+        tag = self.task.tag.format(split=self.task.dev)
 
+        def watch(logged: str, value: float, step: int | None) -> None:
+            if logged == tag and step is not None:
+                for later in [old for old in curve if int(old) >= step]:  # of a run that was interrupted
+                    del curve[later]
+                curve[str(step)] = self.task.scale * value
+                write_json(self.folder / "dev.json", curve)
+                if should_stop is not None and should_stop(len(curve), curve[str(step)]):
+                    raise Stopped
+
+        with watched_scalars(watch):
+            run_downstream.main(self._training(config))
+
+    def curve(self) -> dict[str, float]:
+        """Step -> result on dev, of training so far."""
+        return self.read(self.folder / "dev.json") or {}
+
+    def _training(self, config: list[str]) -> list[str]:
+        """The flags of training."""
+        train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, *config]
+        return [*train, "-p", str(self.folder), "--seed", str(self.identity["seed"]), "-a", *self._cache, *self.flags]
+
+    @property
+    def _cache(self) -> list[str]:
+        return [] if self.feature_cache is None else ["--feature-cache", self.feature_cache]
+
+    def finish(self, started: float | None = None) -> None:
+        """Test the best checkpoint and leave result.json; `started` is when the work began, by default now."""
+        started = time.time() if started is None else started
         checkpoint, note = self._checkpoint()
-        test = ["-m", "evaluate", "-t", self.task.split, *checkpoint, *cache]
+        test = ["-m", "evaluate", "-t", self.task.split, *checkpoint, *self._cache]
         scores = run_downstream.main(test)
         self._check_corpus()
+        tested = Path(checkpoint[1])
+        train = self._training(["-c", str(self.folder / "config.yaml")])
         result = {
             **self.measured(scores),
+            "logged": {tag: value for tag, value in scores.items() if f"/{self.task.split}-" in tag},
+            "checkpoint": digest_of(str(tested)) if tested.is_file() else None,
+            "dev": self.curve(),
+            "layer_weights": layer_weights(tested) if tested.is_file() else None,
             "steps": self.identity["runner.total_steps"],
             "seed": self.identity["seed"],
             "note": note,

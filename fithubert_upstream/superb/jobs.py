@@ -15,24 +15,53 @@ from ..errors import FitHubertError
 from ..runs.outputs import check_feature_cache, check_output_folder
 from ..settings.values import parse_value
 from .job import Job, identity_of
-from .upstreams import UPSTREAM, Upstream, check_labels, count_parameters, digest_of
+from .search import identity_of_search
+from .upstreams import UPSTREAM, Upstream, check_labels, count_parameters, digest_of, parse_upstream
+from .verify import report, verify
 
 Report = TypeVar("Report")
 
 
 def add_flags(parser: argparse.ArgumentParser, output: str) -> None:
-    """Add -u, --feature-cache and -o, whose default is `output`."""
+    """Add -u, --feature-cache, --verify and -o, whose default is `output`."""
     parser.add_argument(
         "-u",
         "--upstream",
         action="append",
-        required=True,
+        default=[],
         metavar=UPSTREAM,
         help="an upstream on s3prl's hub, with its checkpoint and the feature to use (default: the weighted sum of its "
         "hidden states); repeat to compare several",
     )
     parser.add_argument("--feature-cache", metavar="DIR", help="cache features in DIR: faster, same results")
+    parser.add_argument(
+        "--verify",
+        metavar="DIR",
+        help="train nothing: evaluate the checkpoints in DIR again and say whether the numbers are the same",
+    )
     parser.add_argument("-o", "--output", default=output, help="output folder (default: %(default)s)")
+
+
+def read_flags(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[Upstream], dict[str, Any]] | None:
+    """The upstreams and the other flags; None if --verify was given and is done.
+
+    Raises
+    ------
+    FitHubertError
+        There is no upstream, or a number is not the same.
+    """
+    args = vars(parser.parse_args(argv))
+    folder = args.pop("verify")
+    if folder is not None:
+        verdicts = verify(folder)
+        print(f"\n{report(verdicts)}")
+        if other := [verdict for verdict in verdicts if not verdict.same]:
+            raise FitHubertError(f"--verify {folder}: {len(other)} of {len(verdicts)} numbers are not the same")
+        return None
+    upstreams = [parse_upstream(text) for text in args.pop("upstream")]
+    if not upstreams:
+        raise FitHubertError(f"-u: expected at least one upstream, found none; give for example {parser.prog} -u fbank")
+    return upstreams, args
 
 
 def parse_override(text: str, form: str, names: Sequence[str], example: str) -> tuple[str | None, str, Any]:
@@ -110,27 +139,35 @@ class Jobs:
         seed: int,
         flags: Sequence[str] = (),
         kind: type[Job] = Job,
+        extra: Mapping[str, Any] | None = None,
         **about: Any,
-    ) -> None:
+    ) -> Job:
         """Add one run in `folder` (below the output folder); `about` is what its result depends on beside the config.
 
-        Fine-tuning (`-f` among the flags) does not use the feature cache.
+        `extra` is what `kind` takes beside what every job does. Fine-tuning (`-f` among the flags) does not use the
+        feature cache.
         """
+        extra = extra or {}
         corpus = partial(corpus_state, task.downstream, config)
         read = json.dumps([task.downstream, config["downstream_expert"]], default=str)
         if read not in self._corpora:
             self._corpora[read] = corpus()
         digest = self._digests[upstream.label]
+        identity = identity_of(upstream, digest, config, seed=seed, **about, **self._corpora[read])
+        if "rates" in extra:
+            identity = identity_of_search(identity, extra["rates"], extra["halving"])
         self.by_title[title] = kind(
             upstream,
             task,
-            identity_of(upstream, digest, config, seed=seed, **about, **self._corpora[read]),
+            identity,
             self.output / folder,
             config,
             tuple(flags),
             None if "-f" in flags else self.feature_cache,
             corpus,
+            **extra,
         )
+        return self.by_title[title]
 
     def run(self, check_corpora: Callable[[list[Job]], None], report: Callable[[dict[str, int]], Report]) -> Report:
         """Make the runs that have no result yet.

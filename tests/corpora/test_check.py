@@ -9,6 +9,7 @@ from fithubert_upstream.corpora.librispeech import check_librispeech
 from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
 from fithubert_upstream.errors import FitHubertError
 
+from ..helpers import small_corpora
 from ..helpers.audio import noise
 
 
@@ -24,6 +25,22 @@ def test_the_command_on_a_sound_corpus(libri, vox, commands, capsys):
     (commands / "test").rename(commands / "speech_commands_test_set_v0.01")
     main(["speech_commands", str(commands)])
     assert capsys.readouterr().out.count("no problems found") == 3
+
+
+def test_the_command_on_the_corpora_of_classification(tmp_path, capsys):
+    for name, shown in (("fluent_commands", "train commands"), ("iemocap", "recordings"), ("voxceleb1", "1,251")):
+        root = getattr(small_corpora, name)(tmp_path / name)
+        main([name, str(root)])
+        out = capsys.readouterr().out
+        assert shown in out and out.endswith("no problems found\n")
+    listed = root / "veri_test_class.txt"  # of VoxCeleb1
+    listed.write_text("1 id10001/s0/00001.wav\n")
+    audio = root / "dev" / "wav" / "id10001" / "s0" / "00001.wav"
+    audio.write_bytes(audio.read_bytes()[:1000])
+    with pytest.raises(FitHubertError, match="^3 problems in "):
+        main(["voxceleb1", str(root)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count(str(audio)) for line in lines[-3:]] == [1, 0, 0]  # once, though two tasks read it
 
 
 def test_the_command_lists_fifty_problems(libri, capsys):

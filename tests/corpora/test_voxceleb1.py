@@ -4,8 +4,15 @@ import os
 
 import pytest
 
-from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
+from fithubert_upstream.audio import scan
+from fithubert_upstream.corpora.voxceleb1 import (
+    IDENTIFICATION,
+    check_identification,
+    check_voxceleb1,
+    read_identification,
+)
 
+from ..helpers import small_corpora
 from ..helpers.audio import cut, noise
 from ..helpers.problems import only_problem
 
@@ -81,3 +88,97 @@ def test_voxceleb1_audio(vox):
     path = vox / "test" / "wav" / "id8" / "s" / "0.wav"
     cut(path, 0.5)
     assert f"{path}: expected as much audio as its header says" in only_problem(vox_report(vox))
+
+
+# identification
+
+
+@pytest.fixture
+def speakers(tmp_path):
+    return small_corpora.voxceleb1(tmp_path / "vox")
+
+
+def identification(root, old=None, new=""):
+    listed = root / IDENTIFICATION
+    if old is not None:
+        text = listed.read_text()
+        assert old in text
+        listed.write_text(text.replace(old, new, 1))
+    return check_identification(root, listed, progress=False)
+
+
+def test_identification_counts(speakers):
+    report = identification(speakers)
+    assert report.problems == [] and report.corpus == f"voxceleb1 {speakers}"
+    assert report.counts == {
+        "identification train files": 6,
+        "identification dev files": 3,
+        "identification test files": 3,
+        "identification speakers": 6,
+    }
+    files = read_identification(speakers, speakers / IDENTIFICATION)
+    assert [len(files[part]) for part in ("train", "dev", "test")] == [6, 3, 3]
+    assert files["dev"][0] == speakers / "dev" / "wav" / "id10001" / "s1" / "00001.wav"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "1 id10002/s0",
+            "4 id10002/s0",
+            "line 3: expected `1|2|3 id10001/session/file`, found '4 id10002/s0/00001.wav'",
+        ),
+        ("1 id10002/s0/00001.wav", "1 id10002/00001.wav", "line 3: expected `1|2|3 id10001/session/file`, found"),
+        ("1 id10002/s0/00001.wav", "", "line 3: expected `1|2|3 id10001/session/file`, found ''"),
+        ("1 id10002/", "1 id11252/", "line 3: expected a speaker from id10001 to id11251, found id11252; rename it"),
+        ("1 id10002/", "1 id10000/", "line 3: expected a speaker from id10001 to id11251, found id10000; rename it"),
+        ("1 id10002/", "1 id10001/", "line 3: expected id10001/s0/00001.wav once, found it in line 1 too; remove one"),
+        (
+            "1 id10002/s0",
+            "1 id10002/s9",
+            "line 3: expected id10002/s9/00001.wav once in {root}/*/wav, found no such file",
+        ),
+    ],
+)
+def test_wrong_lists(speakers, old, new, expected):
+    problem = only_problem(identification(speakers, old, new))
+    assert problem.startswith(f"{speakers}/{IDENTIFICATION}, ") and expected.format(root=speakers) in problem
+
+
+def test_identification_without_a_part_or_a_list(speakers):
+    listed = speakers / IDENTIFICATION
+    listed.write_text(listed.read_text().replace("2 ", "1 "))
+    assert only_problem(identification(speakers)) == (
+        f"{listed}: expected lines `2 speaker/session/file` for dev, found none"
+    )
+    listed.unlink()
+    assert f"{listed}: expected a list `1 speaker/session/file`, found: " in only_problem(identification(speakers))
+
+
+def test_a_recording_in_both_folders(speakers):
+    again = noise(speakers / "test" / "wav" / "id10002" / "s0" / "00001.wav")
+    assert only_problem(identification(speakers)).endswith(
+        f"found it in {speakers}/dev/wav and {speakers}/test/wav; remove one"
+    )
+    again.unlink()
+
+
+def test_identification_audio(speakers):
+    """Verification resamples; identification does not."""
+    path = speakers / "dev" / "wav" / "id10002" / "s0" / "00001.wav"
+    noise(path, rate=8000, samples=24000)
+    assert vox_report(speakers).problems == []
+    assert only_problem(identification(speakers)) == (
+        f"{path}: expected 16000 Hz, found 8000 Hz; resample the corpus first"
+    )
+    noise(path, channels=2)
+    assert f"{path}: expected a mono file, found 2 channels" in only_problem(identification(speakers))
+    cut(path, 0.5)
+    assert f"{path}: expected as much audio as its header says" in identification(speakers).problems[0]
+
+
+def test_both_tasks_decode_the_corpus_once(speakers, monkeypatch):
+    vox_report(speakers)
+    monkeypatch.setattr(scan, "measure", None)
+    assert identification(speakers).problems == []

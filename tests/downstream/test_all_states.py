@@ -100,7 +100,7 @@ def test_mistakes_are_told_before_anything_is_evaluated(tmp_path, calls):
     damaged = tmp_path / "exp" / "states-1000.ckpt"
     damaged.write_bytes(whole[: len(whole) // 2])
     assert f"-e {damaged}: expected a checkpoint" in fails(tmp_path / "exp")
-    states(tmp_path / "other", 900, "emotion")
-    assert "-d emotion" in fails(tmp_path / "other")
+    states(tmp_path / "other", 900, "mosei")
+    assert "-d mosei" in fails(tmp_path / "other")
     assert calls == []
     assert not list(tmp_path.rglob("all_states*"))

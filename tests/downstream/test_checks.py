@@ -73,6 +73,9 @@ def test_files_that_are_gone_are_looked_for_in_the_corpus_of_now(tmp_path):
     assert completed(datarc=dict(data))["datarc"] == data | {
         "test_meta_data": str(tmp_path / "vox" / "test_trials.txt")
     }
+    for root in ("file_path", "root"):  # the list of identification, the folder of emotions
+        moved = completed(datarc={root: str(tmp_path / "vox"), "meta_data": "/x/test_trials.txt"})["datarc"]
+        assert moved["meta_data"] == str(tmp_path / "vox" / "test_trials.txt")
     data |= {"dev_meta_data": str(own), "test_meta_data": "/x/no.txt"}  # what is there, and what is nowhere
     assert completed(datarc=dict(data))["datarc"] == data
 
@@ -218,7 +221,7 @@ def test_task_and_config_agree(libri):
     message = fails(checks.check_corpus, arguments("sv_voxceleb1"), config(datarc={"batch_size": 3}))
     assert "expected downstream_expert.datarc.file_path in its config, found no file_path beside batch_size" in message
     # s3prl's other tasks are its own
-    checks.check_corpus(arguments("emotion"), config(datarc={}))
+    checks.check_corpus(arguments("mosei"), config(datarc={}))
 
 
 def test_where_to_begin_is_a_file(libri, tmp_path):
@@ -264,6 +267,74 @@ def test_speaker_verification(tmp_path):
     message = fails(checks.check_corpus, arguments("sv_voxceleb1"), made)
     assert f"{root}/dev/wav: expected utterances of over 3 s" in message
     checks.check_corpus(arguments("sv_voxceleb1", "evaluate"), made)
+
+
+def test_intent_classification(tmp_path):
+    root = small_corpora.fluent_commands(tmp_path)
+    data = {"file_path": str(root), "train_batch_size": 3}
+    made = config(datarc=data, modelrc={})
+    for mode in ("train", "evaluate"):
+        checks.check_corpus(arguments("fluent_commands", mode), made)
+    message = fails(checks.check_corpus, arguments("fluent_commands", "evaluate", "valid"), made)
+    assert message == "split valid: not in the config; available: train, dev, test"
+    (root / "wavs" / "speakers" / "s1" / "valid-1.wav").unlink()
+    message = fails(checks.check_corpus, arguments("fluent_commands"), made)
+    assert message.startswith(f"{root}/data/valid_data.csv, line 3: expected wavs/speakers/s1/valid-1.wav in {root}")
+    assert "-m inference: s3prl supports it for -d asr only" in fails(
+        checks.check_corpus, arguments("fluent_commands", "inference", "x.wav"), made
+    )
+
+
+def test_speaker_identification(tmp_path):
+    root = small_corpora.voxceleb1(tmp_path)
+    data = {"file_path": str(root), "meta_data": str(root / "veri_test_class.txt"), "max_timestep": None}
+    made = config(datarc=data, modelrc={})
+    for mode in ("train", "evaluate"):
+        checks.check_corpus(arguments("voxceleb1", mode), made)
+    assert "split x: not in the config" in fails(checks.check_corpus, arguments("voxceleb1", "evaluate", "x"), made)
+    (root / "test" / "wav" / "id10101" / "s1" / "00001.wav").unlink()
+    message = fails(checks.check_corpus, arguments("voxceleb1"), made)
+    assert message.startswith(f"{root}/veri_test_class.txt, line 8: expected id10101/s1/00001.wav once in {root}/*/wav")
+
+
+def er(root, **data) -> dict:
+    names = {"root": str(root), "meta_data": f"{root}/meta_data", "test_fold": "fold2", "pre_load": True}
+    return config(datarc={**names, "valid_ratio": 0.2, **data}, modelrc={})
+
+
+def test_emotion_recognition(tmp_path):
+    root = small_corpora.iemocap(tmp_path, prepared=False)
+    message = fails(checks.check_corpus, arguments("emotion"), er(root))
+    assert message.startswith(f"{root}/meta_data/Session2/train_meta_data.json: expected utterances and their emotions")
+    assert message.endswith(f"; run `fithubert prepare iemocap {root}`")
+    small_corpora.prepare_iemocap(root, progress=False)
+    for mode in ("train", "evaluate"):
+        checks.check_corpus(arguments("emotion", mode), er(root))
+    (root / "meta_data" / "Session1" / "train_meta_data.json").unlink()
+    checks.check_corpus(arguments("emotion"), er(root))  # of another fold
+    assert "Session1/train" in fails(checks.check_corpus, arguments("emotion"), er(root, test_fold=None))
+    assert "split x: not in the config" in fails(checks.check_corpus, arguments("emotion", "evaluate", "x"), er(root))
+
+
+def test_shares_of_emotion_recognition_that_leave_nothing(tmp_path):
+    root = small_corpora.iemocap(tmp_path)
+    for ratio, split in ((0.0, "dev"), (0.99, "train")):
+        message = fails(checks.check_corpus, arguments("emotion"), er(root, valid_ratio=ratio))
+        assert message == (
+            f"config.downstream_expert.datarc.valid_ratio: expected a share that leaves utterances for {split}, found "
+            f"{ratio} of 16"
+        )
+        checks.check_corpus(arguments("emotion", "evaluate"), er(root, valid_ratio=ratio))
+
+
+def test_a_variant_that_the_config_overrules(tmp_path):
+    root = small_corpora.iemocap(tmp_path)
+    message = fails(checks.check_corpus, arguments("emotion", downstream_variant="fold3"), er(root))
+    key = "config.downstream_expert.datarc.test_fold"
+    assert message == f"-v fold3: expected none, since {key} is fold2; give -o {key}=fold3 instead"
+    for variant in ("fold2", None):
+        checks.check_corpus(arguments("emotion", downstream_variant=variant), er(root))
+    checks.check_corpus(arguments("emotion", downstream_variant="fold3"), er(root, test_fold=None))
 
 
 def test_a_device_that_is_not_there_is_told():

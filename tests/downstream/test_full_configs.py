@@ -3,9 +3,11 @@
 import importlib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from fithubert_upstream.compat import s3prl as s3prl_compat
+from fithubert_upstream.compat.s3prl_settings import read_settings
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.repairs import datasets as s3prl_datasets
 from fithubert_upstream.downstream.tasks import TASKS
@@ -56,3 +58,43 @@ def test_heads_of_the_full_configs_have_the_official_sizes(ready):
     assert asr.projector.weight.shape == (1024, 768)
     assert [(layer.hidden_size, layer.bidirectional) for layer in layers] == [(1024, True)] * 2
     assert asr.model.linear.weight.shape == (len(asr.dictionary), 2048)
+
+
+# steps, accumulated, log, eval and save steps, states kept; batches to train and to evaluate
+SUPERB = {
+    "ic": ([200_000, 1, 100, 4000, 250, 1], [32, 32]),
+    "sid": ([200_000, 4, 500, 4000, 1000, 1], [8, 1]),
+    "er": ([30_000, 8, 500, 1000, 1000, 1], [4, 4]),
+}
+OWN = {"ic": {}, "sid": {"max_timestep": 128_000}, "er": {"test_fold": "fold1", "pre_load": True, "valid_ratio": 0.2}}
+
+
+@pytest.mark.parametrize("key", SUPERB)
+def test_the_classification_tasks_have_superbs_settings(ready, key):
+    config = full_config(key)
+    assert read_settings(TASKS[key].downstream, config) == config
+    steps, batches = SUPERB[key]
+    names = ("total_steps", "gradient_accumulate_steps", "log_step", "eval_step", "save_step", "max_keep")
+    assert [config["runner"][name] for name in names] == steps
+    assert config["runner"]["gradient_clipping"] == 1 and config["runner"]["eval_dataloaders"] == ["dev", "test"]
+    assert config["optimizer"] == {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-4}
+    expert = config["downstream_expert"]
+    assert [expert["datarc"][f"{part}_batch_size"] for part in ("train", "eval")] == batches
+    assert expert["datarc"]["num_workers"] == 12 and expert["datarc"].items() >= OWN[key].items()
+    pooling = {"select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}
+    assert expert["modelrc"] == {"projector_dim": 256, **pooling}
+
+    mini = yaml.safe_load(find_config(f"mini/{key}.yaml", DOWNSTREAM_CONFIGS).read_text())
+    assert read_settings(TASKS[key].downstream, mini) == mini
+    assert (mini["runner"]["total_steps"], mini["runner"]["eval_step"], mini["optimizer"]["lr"]) == (300, 100, 1e-3)
+    assert mini["runner"]["eval_dataloaders"] == ["dev"] and mini["downstream_expert"]["datarc"]["num_workers"] == 2
+    assert mini["downstream_expert"]["modelrc"] == expert["modelrc"]
+
+
+@pytest.mark.parametrize(("key", "outputs"), [("ic", 3 + 4 + 2), ("sid", 1251), ("er", 4)])
+def test_heads_of_classification(ready, key, outputs):
+    """The small corpus of intents has 3 actions, 4 objects and 2 locations."""
+    with s3prl_datasets.own_datasets(TASKS[key].downstream):
+        expert = head(key, full_config(key))
+    assert expert.projector.weight.shape == (256, 768)
+    assert expert.model.post_net.linear.weight.shape == (outputs, 256)

@@ -26,19 +26,23 @@ def test_names_are_those_of_the_configs(key, size):
         ("asr", "asr/test-clean-wer", 12.09, 12.09),
         ("ks", "speech_commands/test-acc", 0.9627, 96.27),
         ("sv", "sv-voxceleb1/test-EER", 0.08, 8.0),
+        ("ic", "fluent_commands/test-acc", 0.9834, 98.34),
+        ("sid", "voxceleb1/test-acc", 0.8142, 81.42),
+        ("er", "emotion-fold5/test-acc", 0.6492, 64.92),
     ],
 )
 def test_result_is_in_percent(key, tag, value, percent):
-    task = TASKS[key]
+    task = TASKS[key].fold(5)
     assert task.key == key
     assert task.result({tag: value, "other/test-loss": 3}) == pytest.approx(percent)
     assert task.result({tag.replace("test", "dev"): value}, task.split.replace("test", "dev")) == pytest.approx(percent)
-    assert task.higher_is_better == (key == "ks")
+    assert task.higher_is_better == (key in ("ks", "ic", "sid", "er"))
     with pytest.raises(KeyError):
         task.result({tag: value}, "train")
 
 
 def test_tasks_by_s3prls_names():
-    assert [task_of(name).key for name in ("ctc", "asr", "speech_commands", "sv_voxceleb1")] == list(TASKS)
-    with pytest.raises(FitHubertError, match="^-d emotion: expected one of ctc, asr, speech_commands, sv_voxceleb1"):
-        task_of("emotion")
+    names = ("ctc", "asr", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion")
+    assert [task_of(name).key for name in names] == list(TASKS)
+    with pytest.raises(FitHubertError, match="^-d mosei: expected one of ctc, asr, speech_commands, sv_voxceleb1"):
+        task_of("mosei")

@@ -1,4 +1,4 @@
-"""Flags for two steps of each of the four tasks, and what the command says that refuses them."""
+"""Flags for two steps of each task, and what the command says that refuses them."""
 
 from pathlib import Path
 
@@ -7,14 +7,19 @@ from fithubert_upstream.downstream.tasks import TASKS
 
 DATA, CORPUS = "config.downstream_expert.datarc", "config.downstream_expert.corpus"
 STEPS = "config.runner.total_steps=2,,config.runner.eval_step=2,,config.runner.save_step=2,,config.runner.log_step=1"
-VARIABLES = {"pr": "LIBRISPEECH", "asr": "LIBRISPEECH", "ks": "SPEECH_COMMANDS", "sv": "VOXCELEB1"}
+VARIABLES = {key: task.corpus for key, task in TASKS.items()}
+BATCHES = f"{DATA}.num_workers=0,,{DATA}.train_batch_size=3"
 SIZES = {
     "pr": f"{CORPUS}.num_workers=0",
     "asr": f"{DATA}.num_workers=0,,{DATA}.batch_size=4,,config.downstream_expert.modelrc.RNNs.dim=[16]",
     "ks": f"{DATA}.num_workers=0,,{DATA}.batch_size=4",
-    "sv": f"{DATA}.num_workers=0,,{DATA}.train_batch_size=3",
+    "sv": BATCHES,
+    "ic": BATCHES,
+    "sid": BATCHES,
+    "er": BATCHES,
 }
-ALL = list(SIZES)
+ALL = ["pr", "asr", "ks", "sv"]
+CLASSIFICATION = ["ic", "sid", "er"]
 
 
 def train(key: str, expdir: str, *overrides: str, upstream: tuple[str, ...] = ("fbank",)) -> list[str]:

@@ -1,11 +1,14 @@
 """Corpora of noise in the layouts of SUPERB's tasks, each with a few utterances, for s3prl's runner."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from fithubert_upstream.corpora.iemocap import SESSIONS, prepare_iemocap
 from fithubert_upstream.corpora.speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, speech_commands_part
+from fithubert_upstream.corpora.voxceleb1 import IDENTIFICATION
 from fithubert_upstream.downstream.asr import prepare_librispeech
 
 WORDS = "THE CAT SAT ON THE MAT AND HAS A HAT".split()  # all in CMUdict
@@ -48,14 +51,55 @@ def speech_commands(root: Path) -> Path:
 
 
 def voxceleb1(root: Path) -> Path:
-    """Three speakers with two sessions of one utterance of 2.4 s in each of dev and test; lists of nine trials."""
+    """Three speakers with two sessions of one utterance of 2.4 s in each of dev and test; lists of nine trials.
+
+    In the list of identification, each speaker's first utterance is for train, the second of dev's speakers for dev,
+    that of test's for test.
+    """
+    listed = []
     for part, first in (("dev", 10001), ("test", 10101)):
         names = [f"id{first + speaker}/s{session}/00001.wav" for speaker in range(3) for session in range(2)]
         for i, name in enumerate(names):
             noise(root / part / "wav" / name, 2.4 + 0.05 * i, seed=first + i)
+            listed.append(f"{1 if '/s0/' in name else 2 if part == 'dev' else 3} {name}\n")
         pairs = [(one, other) for one in names[::2] for other in names[1::2]]
         lines = [f"{int(one[:7] == other[:7])} {one} {other}\n" for one, other in pairs]
         (root / f"{part}_trials.txt").write_text("".join(lines))
+    (root / IDENTIFICATION).write_text("".join(listed))
+    return root
+
+
+def fluent_commands(root: Path) -> Path:
+    """Each of four intents by a speaker of train and one of each other split; 0.5 s and more."""
+    intents = [("activate", "lights", "kitchen"), ("activate", "lamp", "none"), ("bring", "socks", "none")]
+    intents.append(("increase", "volume", "kitchen"))
+    (root / "data").mkdir(parents=True)
+    for s, name in enumerate(("train", "valid", "test")):
+        with (root / "data" / f"{name}_data.csv").open("w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["", "path", "speakerId", "transcription", "action", "object", "location"])
+            for i, intent in enumerate(intents):
+                path = f"wavs/speakers/s{s}/{name}-{i}.wav"
+                noise(root / path, 0.5 + 0.05 * i, seed=10 * s + i)
+                table.writerow([i, path, f"s{s}", "Do, please", *intent])
+    return root
+
+
+def iemocap(root: Path, prepared: bool = True) -> Path:
+    """Each of five sessions with five labels of its dialogue, of which one is left out; 0.4 s and more."""
+    labels = ("neu", "exc", "ang", "sad", "fru")
+    for s, session in enumerate(SESSIONS, start=1):
+        dialogue = f"Ses0{s}F_impro01"
+        lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"]
+        for i, label in enumerate(labels):
+            name = f"{dialogue}_F{i:03d}"
+            noise(root / session / "sentences" / "wav" / dialogue / f"{name}.wav", 0.4 + 0.05 * i, seed=10 * s + i)
+            lines.append(f"[{i}.0000 - {i}.5000]\t{name}\t{label}\t[2.5000, 2.5000, 2.5000]\nC-E1:\tNeutral;\t()\n\n")
+        folder = root / session / "dialog" / "EmoEvaluation"
+        folder.mkdir(parents=True)
+        (folder / f"{dialogue}.txt").write_text("".join(lines))
+    if prepared:
+        prepare_iemocap(root, progress=False)
     return root
 
 

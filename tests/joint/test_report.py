@@ -91,6 +91,7 @@ class Runner:
 def runner(monkeypatch, tmp_path):
     runner = Runner()
     monkeypatch.setattr(run_downstream, "main", runner)
+    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
     monkeypatch.setattr(joint_report, "check_corpora", list)  # there are none
     monkeypatch.setattr(joint_report, "plot", lambda runs, path, comparable: path.touch())  # test_joint_tables draws it
     parameters = {"teacher": 2_000_000, "student": 500_000}
@@ -342,6 +343,7 @@ def test_a_corpus_is_looked_at_before_the_first_run(tmp_path, monkeypatch, capsy
     (tmp_path / "joint.yaml").write_text(yaml.safe_dump(CONFIG | {"downstream_expert": block}))
     runner = Runner()
     monkeypatch.setattr(run_downstream, "main", runner)
+    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
     argv = ["joint-report", "-u", "hubert_mini", "-c", str(tmp_path / "joint.yaml"), "-o", str(tmp_path / "out")]
     assert cli.main(argv) == 2
     assert "none.txt: expected a list of trials" in capsys.readouterr().err

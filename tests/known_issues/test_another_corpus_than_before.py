@@ -90,6 +90,7 @@ def world(tmp_path, monkeypatch):
 
     calls = []
     monkeypatch.setattr(run_downstream, "main", runner)
+    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
     monkeypatch.setattr(superb, "plot", lambda rows, published, path: path.touch())
     monkeypatch.setattr("fithubert_upstream.superb.jobs.count_parameters", lambda upstream: 0)
     monkeypatch.setattr(checks, "check_corpus", lambda args, config: None)

@@ -49,6 +49,7 @@ def runner(monkeypatch):
         return {tag: 0.25 for tag in (*scores, "joint_ks_sv/test-acc", "joint_ks_sv/test-eer")}
 
     monkeypatch.setattr(run_downstream, "main", main)
+    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
     monkeypatch.setattr(superb, "plot", lambda rows, published, path: None)
     monkeypatch.setattr("fithubert_upstream.superb.jobs.count_parameters", lambda upstream: 0)
     monkeypatch.setattr(joint_report, "plot", lambda runs, path, comparable: None)
@@ -135,6 +136,7 @@ def test_a_corpus_that_changes_meanwhile(runner, corpora, monkeypatch):
         return grow(argv)
 
     monkeypatch.setattr(run_downstream, "main", main)
+    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
     with pytest.raises(FitHubertError, match="KS on fbank: the corpus has changed since: .*, while the command was"):
         run(FBANK, ["ks"], SETTINGS, "out")
     assert not Path("out/fbank/ks/result.json").exists()

@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from fithubert_upstream.compat.s3prl_settings import read_settings, unknown_keys
+from fithubert_upstream.downstream import tasks
 from fithubert_upstream.downstream.flags import read_flags
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
 from fithubert_upstream.downstream.overrides import override
@@ -17,7 +18,7 @@ from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.configs import task_changes, task_config
 from fithubert_upstream.superb.run import Settings
 
-TASKS = {"pr": "ctc", "asr": "asr", "ks": "speech_commands", "sv": "sv_voxceleb1", "joint_ks_sv": "joint_ks_sv"}
+TASKS = {key: task.downstream for key, task in tasks.TASKS.items()} | {"joint_ks_sv": "joint_ks_sv"}
 
 
 def packaged(name: str) -> dict:
@@ -49,6 +50,11 @@ def test_packaged_configs_are_read_whole_and_stay_as_they_are(name):
         ("sv", "downstream_expert.modelrc.LossConfig.AMSoftmaxLoss.margin", "known keys: s, m"),
         ("sv", "downstream_expert.datarcs.x", "datarc"),
         ("joint_ks_sv", "runner.savestep", "save_step"),
+        ("ic", "downstream_expert.datarc.batch_size", "eval_batch_size"),
+        ("sid", "downstream_expert.datarc.max_timesteps", "max_timestep"),
+        ("sid", "downstream_expert.modelrc.projecter_dim", "projector_dim"),
+        ("er", "downstream_expert.datarc.fold", "test_fold"),
+        ("er", "downstream_expert.datarc.preload", "pre_load"),
     ],
 )
 def test_the_nearest_key_is_named(task, key, near):
@@ -94,6 +100,9 @@ def test_values_that_s3prl_does_not_have(key, value, near):
         ("asr", "downstream_expert.datarc.dict_path", "/x=y/char.dict"),
         ("asr", "downstream_expert.datarc.decoder_args.lm_weight", "2"),
         ("sv", "downstream_expert.modelrc.LossConfig.AAMSoftmaxLoss.easy_margin", "True"),
+        ("ic", "downstream_expert.modelrc.UtteranceLevel.pooling", "AttentivePooling"),
+        ("sid", "downstream_expert.datarc.max_timestep", "null"),
+        ("er", "downstream_expert.datarc.test_fold", "null"),
     ],
 )
 def test_what_s3prl_reads_and_our_configs_lack_is_accepted(task, option, value):

@@ -125,6 +125,7 @@ def task_config(name: str) -> dict:
 
 
 TASKS = {"ctc": "pr.yaml", "asr": "asr.yaml", "speech_commands": "ks.yaml", "sv_voxceleb1": "sv.yaml"}
+TASKS |= {"fluent_commands": "ic.yaml", "voxceleb1": "sid.yaml", "emotion": "er.yaml"}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,9 @@ TASKS = {"ctc": "pr.yaml", "asr": "asr.yaml", "speech_commands": "ks.yaml", "sv_
         ("speech_commands", "runner.gradient_clipping", "inf", math.inf),
         ("sv_voxceleb1", "downstream_expert.datarc.vad_config.min_sec", "3.2e4", 3.2e4),
         ("sv_voxceleb1", "downstream_expert.modelrc.LossConfig.AMSoftmaxLoss.m", "4e-1", 0.4),
+        ("fluent_commands", "downstream_expert.datarc.train_batch_size", "3.2e1", 32),
+        ("voxceleb1", "downstream_expert.datarc.max_timestep", "1e5", 100_000),
+        ("emotion", "downstream_expert.datarc.valid_ratio", "2e-1", 0.2),
     ],
 )
 def test_s3prl_gets_numbers(task, key, value, read):
@@ -165,6 +169,11 @@ def test_s3prl_gets_numbers(task, key, value, read):
         ("speech_commands", "downstream_expert.datarc.num_workers", -1),
         ("sv_voxceleb1", "downstream_expert.datarc.max_timestep", "long"),
         ("sv_voxceleb1", "downstream_expert.modelrc.module_config.XVector.dropout_p", 2),
+        ("fluent_commands", "downstream_expert.datarc.eval_batch_size", 0),
+        ("voxceleb1", "downstream_expert.datarc.max_timestep", 1.5),
+        ("emotion", "downstream_expert.datarc.valid_ratio", 1),
+        ("emotion", "downstream_expert.datarc.test_fold", "fold6"),
+        ("emotion", "downstream_expert.datarc.pre_load", "later"),
     ],
 )
 def test_s3prl_never_gets_what_is_no_number(task, key, value):

@@ -86,9 +86,20 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
     from s3prl.downstream.ctc.data import collect_audio_batch
 
     from fithubert_upstream.downstream.libriphone import LibriPhoneDataset
-    from fithubert_upstream.downstream.repairs.datasets import SpeakerClips, TestClips, Utterances
+    from fithubert_upstream.downstream.repairs.datasets import (
+        Emotions,
+        IdentifiedClips,
+        Intents,
+        SpeakerClips,
+        TestClips,
+        Utterances,
+        intents_table,
+    )
 
-    libri, commands, vox = (getattr(small_corpora, name)(tmp_path / name) for name in CORPORA)
+    libri, commands, vox, fluent, actors = (getattr(small_corpora, name)(tmp_path / name) for name in CORPORA)
+    table = intents_table(str(fluent / "data" / "test_data.csv"))
+    slots = {slot: {value: 0 for value in table[slot]} for slot in ("action", "object", "location")}
+    emotions = next(actors.rglob("test_meta_data.json"))
     tables = next(libri.rglob("train.csv")).parent
     words = WhateverTokenizer()
     datasets = {
@@ -96,6 +107,9 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
         "asr": Utterances("train", 2, Dictionary(), str(libri), str(tables), train=["train"]),
         "ks": TestClips(speech_commands_test_root=str(commands / "test")),
         "sv": SpeakerClips({"min_sec": 0}, ["x"], [str(vox / "dev" / "wav")], None),
+        "ic": Intents(table, str(fluent), slots),
+        "sid": IdentifiedClips("test", vox, str(vox / "veri_test_class.txt")),
+        "er": Emotions(str(actors), str(emotions), pre_load=True),
         "joint": ScoredClips([(Clip(next(vox.rglob("*.wav")), "x"), 0)], [], 0.0),
     }
     datasets["pr"].collate_fn = partial(collect_audio_batch, split="dev")
@@ -106,7 +120,7 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
     assert [pickle.dumps(item) for item in found] == [pickle.dumps(list(item)) for item in one_each]
 
 
-CORPORA = ("librispeech", "speech_commands", "voxceleb1")
+CORPORA = ("librispeech", "speech_commands", "voxceleb1", "fluent_commands", "iemocap")
 
 
 class WhateverTokenizer:

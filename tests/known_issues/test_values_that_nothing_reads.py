@@ -118,7 +118,7 @@ def test_overridden_keys_that_this_run_does_not_read(monkeypatch, task, key, val
     with pytest.raises(FitHubertError, match=f"{task}: config.{key}"):
         task_config(task, Settings(configs="full"), {key: value})
     check_given(TASKS[task], config, ["runner.total_steps", "downstream_expert.corpus.lexicon"])
-    check_given("emotion", config, [key])  # a task of others
+    check_given("mosei", config, [key])  # a task of others
 
 
 def test_overridden_keys_that_the_same_override_selects():

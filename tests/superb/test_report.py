@@ -7,18 +7,12 @@ import sys
 import pytest
 
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.superb.report import (
-    REFERENCE,
-    Row,
-    markdown_table,
-    plot,
-    published_rows,
-    superb_score,
-    write_csv,
-)
+from fithubert_upstream.superb.metrics import METRICS, superb_score
+from fithubert_upstream.superb.report import Row, markdown_table, measured, plot, published_rows, write_csv
 
 from ..conftest import REPO
 
+FOUR = ("pr", "asr", "ks", "sv")
 SMALL = [
     Row("fbank", 0, 93.1, 98.2, 61.25, 38.4),
     Row("student", 345_678, 71.3, 92.05, 77.1, 31.222, note="ASR: a remark"),
@@ -35,42 +29,80 @@ def test_score_against_hand_worked_numbers():
     # HuBERT Base: PR 76.6/78.48, ASR 16.76/19.56, KS 54.9173326/55.2773326, SV 4.45/4.45
     by_task = (976.045, 856.851, 993.487, 1000.0)
     row = by_name()["HuBERT Base, 960 h"]
-    assert row.score == pytest.approx(sum(by_task) / 4, abs=1e-2)
-    for task, score in zip(REFERENCE, by_task, strict=True):
+    assert row.score(FOUR) == pytest.approx(sum(by_task) / 4, abs=1e-2)
+    for task, score in zip(FOUR, by_task, strict=True):
         assert superb_score({task: getattr(row, task)}) == pytest.approx(score, abs=1e-3)
     # FitHuBERT-960h: PR 68.69/78.48, ASR 11.09/19.56, KS 54.8873326/55.2773326, SV 1.56/4.45
     by_task = (875.255, 566.973, 992.945, 350.562)
-    assert by_name()["FitHuBERT, 960 h"].score == pytest.approx(sum(by_task) / 4, abs=1e-2)
+    assert by_name()["FitHuBERT, 960 h"].score(FOUR) == pytest.approx(sum(by_task) / 4, abs=1e-2)
 
 
 def test_no_score_below_the_baseline():
     """It was printed as -2,475 for heads trained for minutes (it has no lower end)."""
-    assert Row("x", 1, pr=90.0, asr=100.0, ks=30.0, sv=30.0).score is None
+    assert Row("x", 1, pr=90.0, asr=100.0, ks=30.0, sv=30.0).score(FOUR) is None
 
 
 def test_score_of_the_reference_points():
-    assert superb_score({task: baseline for task, (baseline, _) in REFERENCE.items()}) == 0
-    assert superb_score({task: top for task, (_, top) in REFERENCE.items()}) == pytest.approx(1000)
-    assert by_name()["FBANK"].score == pytest.approx(0, abs=0.1)  # its KS is printed with two digits
+    assert superb_score({key: metric.baseline for key, metric in METRICS.items()}) == 0
+    assert superb_score({key: metric.top for key, metric in METRICS.items()}) == pytest.approx(1000)
+    assert by_name()["FBANK"].score(FOUR) == pytest.approx(0, abs=0.1)  # its KS is printed with two digits
+
+
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        ("wav2vec 2.0 Base, 960 h", 818),
+        ("HuBERT Base, 960 h", 941),
+        ("WavLM Base, 960 h", 1019),
+        ("WavLM Base+", 1106),
+        ("WavLM Large", 1145),
+        ("DistilHuBERT, 960 h", 717),
+        ("LightHuBERT Stage 1, 960 h", 959),
+        ("LightHuBERT small, 960 h", 901),
+        ("FitHuBERT, 960 h", 685),
+        ("FitHuBERT, 100 h", 695),
+        ("FitW2V2, 960 h", 766),
+        ("FitW2V2, 100 h", 659),
+        ("Deep-vs-Wide 12-L HALF, 960 h", 807),
+        ("Deep-vs-Wide 3-L ONE, 960 h", 772),
+        ("DPHuBERT, 960 h", 866),
+        ("DPHuBERT, 100 h", 819),
+        ("DPWavLM, 960 h", 926),
+        ("MaskHuBERT, 960 h", 837),
+        ("ARMHuBERT, 960 h", 827),
+        ("ARMHuBERT-S, 960 h", 828),
+        ("ARMHuBERT-S, 100 h", 800),
+        ("ARMwavLM-S, 960 h", 852),
+        ("ARMwavLM-S, 100 h", 774),
+        ("STaRHuBERT, 960 h", 887),
+        ("STaRHuBERT-L, 960 h", 896),
+        ("STaRHuBERT, 100 h", 831),
+    ],
+)
+def test_published_scores_over_ten_tasks(name, score):
+    """A wrong digit in a published row would show here."""
+    assert by_name()[name].score(list(METRICS)) == pytest.approx(score, abs=1.7)
 
 
 def test_score_equals_the_one_from_inverted_error_rates():
     values = {"pr": 20.0, "asr": 15.5, "sv": 7.7}
     slow = [
-        1000 * ((100 - v) - (100 - REFERENCE[t][0])) / ((100 - REFERENCE[t][1]) - (100 - REFERENCE[t][0]))
+        1000 * ((100 - v) - (100 - METRICS[t].baseline)) / ((100 - METRICS[t].top) - (100 - METRICS[t].baseline))
         for t, v in values.items()
     ]
     assert superb_score(values) == pytest.approx(sum(slow) / 3)
 
 
-@pytest.mark.parametrize("values", [{}, {"sid": 81.42}])
+@pytest.mark.parametrize("values", [{}, {"mos": 4.0}])
 def test_score_of_other_tasks_is_an_error(values):
     with pytest.raises(FitHubertError, match="pr, asr, ks, sv"):
         superb_score(values)
 
 
-def test_a_row_has_a_score_only_of_four_results():
-    assert [row.score is None for row in FULL] == [None in (r.pr, r.asr, r.ks, r.sv) for r in FULL] == [False, True]
+def test_a_row_has_a_score_only_of_all_results():
+    assert (
+        [row.score(FOUR) is None for row in FULL] == [None in (r.pr, r.asr, r.ks, r.sv) for r in FULL] == [False, True]
+    )
 
 
 def test_published_rows():
@@ -130,7 +162,7 @@ def test_comparable_results_share_a_table_with_published_ones():
     assert len(lines) == 2 + len(FULL) + len(published_rows()) and len({len(line) for line in lines}) == 1
     assert "for orientation" not in text
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
-    assert cells == ["student", "22.03", "13.30", "12.10", "96.20", "8.10", f"{FULL[0].score:.0f}", "this run"]
+    assert cells == ["student", "22.03", "13.30", "12.10", "96.20", "8.10", f"{FULL[0].score(FOUR):.0f}", "this run"]
 
 
 def test_csv(tmp_path):
@@ -156,7 +188,7 @@ def test_picture(tmp_path, monkeypatch, rows, marks):
     )
     plot(rows, published_rows(), tmp_path / "superb.png")
     assert (tmp_path / "superb.png").read_bytes().startswith(b"\x89PNG")
-    for axes, task in zip(drawn[0].axes, REFERENCE, strict=True):
+    for axes, task in zip(drawn[0].axes, FOUR, strict=True):
         bars = axes.containers[0]
         assert [bar.get_width() for bar in bars] == [getattr(row, task) or 0 for row in rows]
         texts = ["-" if getattr(row, task) is None else f"{getattr(row, task):.2f}" for row in rows]
@@ -174,4 +206,23 @@ def test_importing_it_is_light():
 
 def test_picture_of_a_task_that_was_not_run(tmp_path):
     plot([Row("fbank", 0, pr=90.0), Row("student", 7, pr=80.0)], published_rows(), tmp_path / "superb.png")
+    assert (tmp_path / "superb.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_slot_filling_counts_once():
+    values = {"sf": 79.725, "sf_cer": 52.94, "pr": 82.01}  # half of the way, none, none
+    assert superb_score(values) == pytest.approx((500 + 0) / 2 / 2)
+
+
+def test_only_what_was_measured_is_shown():
+    rows = [Row("fbank", 0, ks=8.0, sf=60.0, sf_cer=70.0), Row("student", 7, ks=90.0, sf=70.0, sf_cer=50.0)]
+    assert measured(rows) == ["ks", "sf", "sf_cer"]
+    text = markdown_table(rows, published_rows())
+    assert "KS (acc.) | SF (F1) | SF (CER) | superb_s" in text and "PR" not in text
+    assert "higher is better for KS (acc.), SF (F1). superb_s is over KS, SF:" in text
+
+
+def test_picture_of_all_tasks(tmp_path):
+    rows = [Row(name, size, **dict.fromkeys(METRICS, 50.0)) for name, size in (("fbank", 0), ("student", 7))]
+    plot(rows, published_rows(), tmp_path / "superb.png")
     assert (tmp_path / "superb.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Synthetic speakers in several recording sessions, in the layout of VoxCeleb1, with lists of trials."""
+"""Synthetic speakers in several recording sessions, in the layout of VoxCeleb1, with its lists."""
 
 from functools import partial
 from itertools import combinations, product
@@ -8,8 +8,10 @@ import numpy as np
 import soundfile
 
 from ...errors import FitHubertError
+from ...files import write_text
+from ..voxceleb1 import FIRST_SPEAKER, IDENTIFICATION
 from .corpus import Corpus, Piece, cast_voices, describe
-from .espeak import Voice
+from .espeak import Voice, all_voices
 from .recordings import SAMPLE_RATE, random_conditions, say, vary
 from .sentences import random_sentence
 
@@ -18,11 +20,11 @@ UTTERANCES = 5  # of a speaker, as long as the voices suffice
 SESSION_UTTERANCES = 3
 MOST_TARGETS = 2000
 # Raised whenever the same parameters give other files, so that an older corpus is not taken for the same.
-VERSION = 1
+VERSION = 2
 
 
 def plan_voxceleb1(minutes: dict[str, float], seed: int = 0) -> Corpus:
-    """Speakers, each in two or more sessions, in the layout of VoxCeleb1, and trials for verification.
+    """Speakers, each in two or more sessions, in the layout of VoxCeleb1, with lists for both of its tasks.
 
     `<split>/wav/id1<speaker>/<session>/0000<n>.wav` are 3 to 6 s of random sentences (16 kHz, 16 bit,
     mono); dev and test share no speaker. Room, microphone, level and noise are drawn anew for each session,
@@ -30,6 +32,8 @@ def plan_voxceleb1(minutes: dict[str, float], seed: int = 0) -> Corpus:
     `dev_trials.txt` and `test_trials.txt` hold lines `label path path`, the paths below `<split>/wav`:
     label 1 for the pairs of one speaker, all of which are from two sessions (2000 at most), and as many
     with label 0 for two speakers.
+    `veri_test_class.txt` holds lines `1 path` (train), `2 path` (dev) and `3 path` (test) for the identification of
+    dev's speakers: of each, the last fifth of the utterances is for test and the fifth before for dev, one at least.
 
     22.5 s (five utterances, 3 + 2 in two sessions) are one speaker; two speakers of four utterances are the
     least, and where the voices do not suffice they get more sessions of about three.
@@ -61,12 +65,15 @@ def plan_voxceleb1(minutes: dict[str, float], seed: int = 0) -> Corpus:
                 pieces.append(Piece(size * seconds, write))
         names = {voice.speaker: [utterance_names(voice, k, size) for k, size in enumerate(sizes)] for voice in voices}
         pieces.append(Piece(0, partial(_write_trials, split, list(names.values()), [seed, number])))
+        if split == "dev":
+            pieces.append(Piece(0, partial(_write_identification, list(names.values()))))
     return Corpus(parameters, speakers, pieces)
 
 
 def utterance_names(voice: Voice, session: int, size: int) -> list[str]:
     """Paths of a session's utterances, relative to `wav`."""
-    return [f"id{10000 + voice.speaker}/session{session}/{n:05d}.wav" for n in range(1, size + 1)]
+    number = FIRST_SPEAKER + all_voices().index(voice)
+    return [f"id{number}/session{session}/{n:05d}.wav" for n in range(1, size + 1)]
 
 
 def _write_session(split: str, voice: Voice, session: int, size: int, seed: int, root: Path) -> None:
@@ -105,3 +112,14 @@ def _write_trials(split: str, speakers: list[list[list[str]]], seeds: list[int],
         others[str(generator.choice(utterances[first])), str(generator.choice(utterances[second]))] = None
     lines = [f"1 {one} {other}\n" for one, other in targets] + [f"0 {one} {other}\n" for one, other in others]
     (root / f"{split}_trials.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def _write_identification(speakers: list[list[list[str]]], root: Path) -> None:
+    """The parts of `speakers`: for each speaker, for each session, the utterances."""
+    lines = []
+    for sessions in speakers:
+        names = [name for session in sessions for name in session]
+        held = max(1, len(names) // 5)
+        parts = ["1"] * (len(names) - 2 * held) + ["2"] * held + ["3"] * held
+        lines += [f"{part} {name}\n" for part, name in zip(parts, names, strict=True)]
+    write_text(root / IDENTIFICATION, "".join(lines))

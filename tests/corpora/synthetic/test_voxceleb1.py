@@ -7,6 +7,7 @@ from librosa.util import find_files
 
 from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.corpora.synthetic.voxceleb1 import plan_voxceleb1
+from fithubert_upstream.corpora.voxceleb1 import IDENTIFICATION, check_identification, read_identification
 from fithubert_upstream.errors import FitHubertError
 
 from ...helpers.folders import contents
@@ -64,6 +65,16 @@ def test_trials(corpus, split):
         (speaker, session, _), (other, other_session, _) = (path.split("/") for path in pair)
         assert (speaker == other) == (label == "1")
         assert label == "0" or session != other_session
+
+
+def test_each_speaker_is_in_all_parts_of_identification(corpus):
+    assert check_identification(corpus, corpus / IDENTIFICATION, progress=False).problems == []
+    parts = read_identification(corpus, corpus / IDENTIFICATION)
+    speakers = {part: [path.parts[-3] for path in paths] for part, paths in parts.items()}
+    assert sorted(speakers["dev"]) == sorted(speakers["test"]) == sorted({*speakers["train"]})
+    assert len(speakers["test"]) == 3 and len(speakers["train"]) == 9
+    listed = {path for paths in parts.values() for path in paths}
+    assert listed == set((corpus / "dev" / "wav").rglob("*.wav"))
 
 
 def test_sessions_of_a_speaker_differ_in_level(corpus):

@@ -1,0 +1,152 @@
+"""What s3prl's experts of SUPERB's tasks, and ours, read in `downstream_expert`, key by key."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..settings.rules import Section, anything, choice, list_of, one_or_list_of, optional
+from ..settings.values import boolean, real, text
+from .s3prl_keywords import AMOUNT, COUNT, NATURAL, SHARE, keywords
+
+_SPLIT = re.compile(r"(train|dev|valid|test)([-\d].*)?")  # what splits are called
+
+
+def _heads(*more: str) -> Section:
+    """The heads that `select` may name, each with a section of its own."""
+    from s3prl.downstream import model
+    from s3prl.downstream.asr import model as recurrent
+
+    heads = {name: getattr(model, name) for name in ("FrameLevel", "UtteranceLevel")}
+    heads |= {name: getattr(recurrent, name) for name in more}
+    given = ("input_dim", "input_size", "output_dim", "output_size", "upstream_rate")
+    return {"select": choice(heads), **{name: keywords(head, *given) for name, head in heads.items()}}
+
+
+def _ctc(block: Mapping, splits: set[str]) -> Section:
+    corpus = block.get("corpus") or {}
+    libriphone = {
+        "name": text,
+        "path": text,
+        "bucketing": boolean,
+        "batch_size": COUNT,
+        "num_workers": NATURAL,
+        "lexicon": one_or_list_of(text),
+        "skip_oov": boolean,
+        **_split_keys(corpus, splits),
+    }
+    others = isinstance(corpus, Mapping) and str(corpus.get("name")).lower() in _CORPORA
+    return {
+        "corpus": {key: libriphone.get(key, anything) for key in corpus} if others else libriphone,
+        "text": {"mode": text, "vocab_file": text, "slots_file": text},
+        "model": {"project_dim": COUNT, "zero_infinity": boolean, **_heads("RNNs", "Wav2Letter")},
+        "save_best_on": one_or_list_of(text),
+        "metric": list_of(choice(_METRICS)),
+        "metric_higher_better": boolean,
+    }
+
+
+_METRICS = "per wer cer slot_type_f1 slot_value_cer slot_value_wer slot_edit_f1_full slot_edit_f1_part".split()
+_CORPORA = ("librispeech", "snips", "common_voice", "sbcsae")  # of a clone of s3prl, with keys of their own
+
+
+def _split_keys(block: Any, splits: set[str]) -> Section:
+    keys = block if isinstance(block, Mapping) else ()
+    return {key: one_or_list_of(text) for key in {*map(str, keys), "train"} if key in splits or _SPLIT.fullmatch(key)}
+
+
+def _asr(block: Mapping, splits: set[str]) -> Section:
+    numbers = ("beam_threshold", "lm_weight", "word_score", "sil_weight")
+    decoder = {
+        "decoder_type": optional(text),
+        "nbest": COUNT,
+        "beam": COUNT,
+        "lexicon": anything,
+        "kenlm_model": anything,
+        "unit_lm": anything,
+        "criterion": anything,
+        "unk_weight": anything,  # s3prl evaluates a text such as -math.inf
+        **{name: real for name in numbers},
+    }
+    data = {
+        "libri_root": text,
+        "bucket_file": text,
+        "dict_path": text,
+        "batch_size": COUNT,
+        "eval_batch_size": COUNT,
+        "num_workers": NATURAL,
+        "zero_infinity": boolean,
+        "decoder_args": decoder,
+        **_split_keys(block.get("datarc"), splits),
+    }
+    recurrent = ("RNNs", "Wav2Letter")
+    return {"datarc": data, "modelrc": {"project_dim": COUNT, **_heads(*recurrent), "select": choice(recurrent)}}
+
+
+def _speech_commands(block: Mapping, splits: set[str]) -> Section:
+    roots = {"speech_commands_root": text, "speech_commands_test_root": text}
+    return _classification({**roots, "num_workers": NATURAL, "batch_size": COUNT})
+
+
+def _fluent_commands(block: Mapping, splits: set[str]) -> Section:
+    return _classification({"file_path": text, **_LOADERS})
+
+
+def _voxceleb1(block: Mapping, splits: set[str]) -> Section:
+    return _classification({"file_path": text, "meta_data": text, "max_timestep": optional(COUNT), **_LOADERS})
+
+
+def _emotion(block: Mapping, splits: set[str]) -> Section:
+    corpus = {"root": text, "meta_data": text, "test_fold": optional(choice(f"fold{n}" for n in range(1, 6)))}
+    return _classification({**corpus, "pre_load": boolean, "valid_ratio": SHARE, **_LOADERS})
+
+
+_LOADERS = {"num_workers": NATURAL, "train_batch_size": COUNT, "eval_batch_size": COUNT}
+
+
+def _classification(data: Section) -> Section:
+    """A task of one label for each utterance."""
+    return {"datarc": data, "modelrc": {"projector_dim": COUNT, **_heads()}}
+
+
+def _sv_voxceleb1(block: Mapping, splits: set[str]) -> Section:
+    from s3prl.downstream.sv_voxceleb1 import model
+
+    modules = ("XVector", "Identity")
+    losses = ("AMSoftmaxLoss", "AAMSoftmaxLoss", "SoftmaxLoss")
+    data = {
+        "file_path": text,
+        "train_meta_data": optional(text),
+        "dev_meta_data": text,
+        "test_meta_data": text,
+        "max_timestep": optional(COUNT),
+        "vad_config": {"min_sec": AMOUNT},
+        "num_workers": NATURAL,
+        "train_batch_size": COUNT,
+        "eval_batch_size": COUNT,
+    }
+    head = {
+        "input_dim": COUNT,
+        "module": choice(modules),
+        "agg_module": choice(("MP", "AP", "ASP", "SP")),
+        "utter_module": choice(("UtteranceExtractor", "UtteranceIdentity")),
+        "ObjectiveLoss": choice(losses),
+        "LossConfig": {name: keywords(getattr(model, name), "hidden_dim", "speaker_num") for name in losses},
+        "module_config": {name: {"agg_dim": COUNT} | keywords(getattr(model, name), "input_dim") for name in modules},
+    }
+    return {"datarc": data, "modelrc": head}
+
+
+def _joint_ks_sv(block: Mapping, splits: set[str]) -> Section:
+    return {key: anything for key in block}  # `JointConfig` reads it
+
+
+EXPERTS: dict[str, Callable[[Mapping, set[str]], Section]] = {
+    "ctc": _ctc,
+    "asr": _asr,
+    "speech_commands": _speech_commands,
+    "sv_voxceleb1": _sv_voxceleb1,
+    "fluent_commands": _fluent_commands,
+    "voxceleb1": _voxceleb1,
+    "emotion": _emotion,
+    "joint_ks_sv": _joint_ks_sv,
+}

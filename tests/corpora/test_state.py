@@ -1,0 +1,88 @@
+"""What is noticed of the corpora whose recordings are those that tables, lists and labels name."""
+
+import os
+import shutil
+
+import pytest
+
+from fithubert_upstream.corpora.iemocap import prepare_iemocap
+from fithubert_upstream.corpora.state import DIGEST, FILES, corpus_state
+from fithubert_upstream.errors import FitHubertError
+
+from ..helpers import small_corpora
+from ..helpers.audio import noise
+
+FIRST = "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
+CORPORA = {"fluent_commands": "fluent_commands", "voxceleb1": "voxceleb1", "emotion": "iemocap"}
+COUNTS = {"fluent_commands": 3 + 12, "voxceleb1": 1 + 12, "emotion": 5 + 20}
+AUDIO = {
+    "fluent_commands": "wavs/speakers/s2/test-0.wav",
+    "voxceleb1": "test/wav/id10101/s1/00001.wav",
+    "emotion": FIRST,
+}
+EDITED = {
+    "fluent_commands": ("data/valid_data.csv", "lights", "lamp"),
+    "voxceleb1": ("veri_test_class.txt", "1 id10001", "2 id10001"),
+    "emotion": ("Session1/dialog/EmoEvaluation/Ses01F_impro01.txt", "neu", "sad"),
+}
+
+
+def make(task, root):
+    make = getattr(small_corpora, CORPORA[task])
+    return make(root, prepared=False) if task == "emotion" else make(root)
+
+
+def state(task, root, **more):
+    places = {"fluent_commands": {}, "voxceleb1": {"meta_data": f"{root}/veri_test_class.txt"}}
+    data = {"file_path": str(root), **places.get(task, {"root": str(root), "meta_data": f"{root}/meta_data"}), **more}
+    return corpus_state(task, {"downstream_expert": {"datarc": data}}, progress=False)
+
+
+@pytest.mark.parametrize("task", CORPORA)
+def test_what_is_noticed(task, tmp_path):
+    root = make(task, tmp_path / "a")
+    first = state(task, root)
+    assert first[FILES] == COUNTS[task]
+    (root / "README").write_text("nothing reads it")
+    noise(root / "data" / "x.wav")
+    noise(root / "Session1" / "dialog" / "wav" / "x.wav")
+    root = root.rename(tmp_path / "b")
+    assert state(task, root) == state(task, shutil.copytree(root, tmp_path / "copy")) == first
+    states = [first]
+
+    audio = root / AUDIO[task]
+    content = bytearray(audio.read_bytes())
+    content[-1] ^= 1
+    audio.write_bytes(content)
+    os.utime(audio, ns=(1, 1))
+    states.append(state(task, root))
+    name, old, new = EDITED[task]
+    (root / name).write_text((root / name).read_text().replace(old, new, 1))
+    states.append(state(task, root))
+    audio.unlink()
+    states.append(state(task, root))
+    assert len({found[DIGEST] for found in states}) == 4 and states[-1][FILES] == COUNTS[task] - 1
+
+
+def test_what_is_prepared_of_a_corpus_is_no_part_of_it(tmp_path):
+    root = make("emotion", tmp_path)
+    first = state("emotion", root)
+    prepare_iemocap(root, progress=False)
+    assert state("emotion", root) == state("emotion", root, test_fold="fold2") == first
+
+
+@pytest.mark.parametrize("task", CORPORA)
+def test_a_corpus_that_is_not_there(task, tmp_path):
+    assert state(task, tmp_path / "no") == {}
+
+
+@pytest.mark.parametrize(
+    ("task", "words"), [("fluent_commands", "train_data.csv: expected"), ("voxceleb1", "line 1: ")]
+)
+def test_tables_that_cannot_be_read(task, words, tmp_path):
+    root = make(task, tmp_path)
+    for name in ("data/train_data.csv", "veri_test_class.txt"):
+        if (root / name).exists():
+            (root / name).write_text("other")
+    with pytest.raises(FitHubertError, match=words):
+        state(task, root)
