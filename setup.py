@@ -38,7 +38,7 @@ EXTRAS = {
     "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = [*EXTRAS["all"], "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"]
+EXTRAS["test"] = [*EXTRAS["all"], "mypy", "pytest", "pytest-cov", "pytest-xdist", "ruff", "types-PyYAML"]
 
 
 def s3prl() -> str:

@@ -49,7 +49,14 @@ def test_the_base_brings_nothing_of_an_extra(arguments):
     parts = ("distill", "synth", "superb", "onnx", "hub")
     assert set(extras) == {*parts, "all", "test"}
     assert names(extras["all"]) == set().union(*(names(extras[part]) for part in parts))
-    assert names(extras["test"]) == names(extras["all"]) | {"mypy", "pytest", "pytest-xdist", "ruff", "types-pyyaml"}
+    assert names(extras["test"]) == names(extras["all"]) | {
+        "mypy",
+        "pytest",
+        "pytest-cov",
+        "pytest-xdist",
+        "ruff",
+        "types-pyyaml",
+    }
 
 
 def test_s3prl_or_the_fork_that_is_there(arguments):
