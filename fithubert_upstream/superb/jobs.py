@@ -15,7 +15,6 @@ from ..errors import FitHubertError
 from ..runs.outputs import check_feature_cache, check_output_folder
 from ..settings.values import parse_value
 from .job import Job, identity_of
-from .search import identity_of_search
 from .upstreams import UPSTREAM, Upstream, check_labels, count_parameters, digest_of, parse_upstream
 from .verify import report, verify
 
@@ -147,25 +146,21 @@ class Jobs:
         `extra` is what `kind` takes beside what every job does. Fine-tuning (`-f` among the flags) does not use the
         feature cache.
         """
-        extra = extra or {}
         corpus = partial(corpus_state, task.downstream, config)
         read = json.dumps([task.downstream, config["downstream_expert"]], default=str)
         if read not in self._corpora:
             self._corpora[read] = corpus()
         digest = self._digests[upstream.label]
-        identity = identity_of(upstream, digest, config, seed=seed, **about, **self._corpora[read])
-        if "rates" in extra:
-            identity = identity_of_search(identity, extra["rates"], extra["halving"])
         self.by_title[title] = kind(
             upstream,
             task,
-            identity,
+            identity_of(upstream, digest, config, seed=seed, **about, **self._corpora[read]),
             self.output / folder,
             config,
             tuple(flags),
             None if "-f" in flags else self.feature_cache,
             corpus,
-            **extra,
+            **(extra or {}),
         )
         return self.by_title[title]
 
@@ -192,9 +187,9 @@ class Jobs:
         for job in self.by_title.values():
             job.check()
         missing = [job for job in self.by_title.values() if not job.result_file.is_file()]
-        for task in {job.task.key: job.task for job in missing}.values():
+        for key, task in {job.task.key: job.task for job in missing}.items():
             with advice_for(task):
-                check_corpora([job for job in missing if job.task is task])
+                check_corpora([job for job in missing if job.task.key == key])
         parameters = {upstream.label: count_parameters(upstream) for upstream in self.upstreams}
         for number, (title, job) in enumerate(self.by_title.items(), 1):
             progress = f"\n== {title} ({number} of {len(self.by_title)})"

@@ -196,6 +196,8 @@ def _add(jobs: Jobs, upstream: Upstream, key: str, config: dict[str, Any], setti
                 kind = {"kind": Search, "extra": {"rates": settings.rates, "halving": settings.halving}}
             elif searched:
                 kind = {"kind": Follower, "extra": {"leader": leader}}
+            if searched:  # the result depends on them
+                kind |= {"rates": settings.rates, "halving": settings.halving}
             job = jobs.add(
                 f"{title}, seed {seed}" if settings.seeds else title,
                 upstream,
@@ -216,7 +218,7 @@ def _check_corpora(jobs: Sequence[Job]) -> None:
 
     Speech recognition gets its tables of lengths and characters.
     """
-    for job in {job.task.key: job for job in jobs}.values():
+    for job in {str(job.config["downstream_expert"]): job for job in jobs}.values():
         config = copy.deepcopy(job.config)
         checks.complete(config)
         if job.task.key == "asr":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..downstream.tasks import Task
@@ -98,14 +99,14 @@ class Follower(Job):
     def run(self) -> None:
         rate = self.leader.result()["lr"]
         job = with_rate(self, rate, self.folder)
-        job.begin()
+        self.begin()
         job.train()
         job.finish()
         write_json(self.result_file, {**job.result(), "lr": rate, "settings": self.identity})
 
 
-def with_rate(job: Job, rate: float, folder) -> Job:
-    """A plain job with a learning rate."""
+def with_rate(job: Job, rate: float, folder: Path) -> Job:
+    """A plain job with a learning rate, in another folder."""
     config = {**job.config, "optimizer": {**job.config["optimizer"], "lr": rate}}
     identity = {key: value for key, value in job.identity.items() if key not in ("rates", "halving")}
     return Job(
@@ -167,8 +168,3 @@ class Pruner:
         for number, value in enumerate(values, 1):
             should_stop(number, value)
         self.close(stopped)
-
-
-def identity_of_search(identity: dict[str, Any], rates: tuple[float, ...], halving: bool) -> dict[str, Any]:
-    """What a search's result depends on: the rates stand in the place of one."""
-    return {key: value for key, value in identity.items() if key != RATE} | {"rates": list(rates), "halving": halving}

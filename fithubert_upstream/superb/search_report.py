@@ -6,8 +6,8 @@ from typing import Any
 
 from ..report import BARS, INK, QUIET, aligned_table, figure, save
 from .metrics import METRICS
+from .report import PANELS
 
-PANELS = 4  # side by side
 Searches = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]  # upstream -> task -> an entry for each rate
 
 

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from fithubert_upstream.downstream import checks
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.configs import Settings
+from fithubert_upstream.superb.job import Job
 from fithubert_upstream.superb.run import run
 from fithubert_upstream.superb.upstreams import Upstream
 
@@ -103,3 +106,16 @@ def test_another_checkpoint_under_the_same_name_is_an_error(runner, corpora, stu
     student.write_bytes(b"other weights")
     with pytest.raises(FitHubertError, match="other settings: ckpt"):
         run(TWO[1:], ["ks"], Settings(), "out")
+
+
+def test_every_fold_is_checked_before_anything_runs(runner, corpora, monkeypatch):
+    """Of emotion recognition's five folds only the last upstream's last one was."""
+    checked = set()
+    (corpora.root / "iemocap").mkdir()
+    monkeypatch.setattr(superb, "prepare_iemocap", lambda root, output: None)
+    monkeypatch.setattr(
+        checks, "check_corpus", lambda args, config: checked.add(config["downstream_expert"]["datarc"]["test_fold"])
+    )
+    monkeypatch.setattr(Job, "run", lambda self: None)
+    run(TWO, ["er"], Settings(iemocap="iemocap"), "out")
+    assert checked == {f"fold{number}" for number in range(1, 6)}

@@ -1,6 +1,7 @@
 """Learning rates: every one is trained, dev chooses, only the chosen one is tested; losers are stopped early."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,20 @@ def test_further_seeds_follow_the_first(runner, corpora, curves):
     ]
     assert trained == [(1e-2, "1"), (1e-3, "1"), (1e-3, "2"), (1e-3, "3")]
     assert rows[0].spread == {"ks": 0.0} and "75.00 ± 0.00" in Path("out/table.md").read_text()
+
+
+def test_a_further_seed_that_was_interrupted_goes_on(runner, corpora, curves):
+    """It noted the chosen rate among its settings, and then took itself for a run of other settings."""
+    settings = Settings(rates=(1e-2, 1e-3), halving=False, seeds=(1, 2))
+    runner.error, runner.fail_at = KeyboardInterrupt(), 3  # two rates, one test, then the training of seed 2
+    with pytest.raises(KeyboardInterrupt):
+        run(TWO[:1], ["ks"], settings, "out")
+    runner.fail_at = None
+    (row,) = run(TWO[:1], ["ks"], settings, "out")
+    assert row.spread == {"ks": 0.0}
+    shutil.rmtree("out/fbank/ks/seed-1")
+    with pytest.raises(FitHubertError, match="seed-2: already holds a run with other settings: rates"):
+        run(TWO[:1], ["ks"], Settings(rates=(1e-1, 1e-3), halving=False, seeds=(1, 2)), "out")
 
 
 def test_a_task_without_dev_is_an_error(runner, corpora):
