@@ -19,7 +19,8 @@ from fithubert_upstream.joint.report import Plan, build_parser, config_of, main,
 from fithubert_upstream.superb import jobs
 from fithubert_upstream.superb.upstreams import Upstream
 
-from ..helpers import small_corpora
+from ..helpers import small_corpora, superb_runs
+from ..helpers.superb_runs import flag
 
 CONFIG = {
     "runner": {
@@ -44,10 +45,6 @@ STUDENT = Upstream("student", "fithubert", "student.safetensors", "last_hidden_s
 KINDS, MODES = ["ks", "sv", "joint"], ["frozen", "fine-tuned"]
 
 
-def flag(argv: list[str], name: str) -> str | None:
-    return argv[argv.index(name) + 1] if name in argv else None
-
-
 def config_in(argv: list[str]) -> dict:
     """The finished config that s3prl is given."""
     return yaml.safe_load(Path(flag(argv, "-p"), "config.yaml").read_text())
@@ -59,28 +56,20 @@ def scores_of(tasks: list[str], fine_tuned: bool, seed: int) -> dict[str, float]
             if task in tasks}  # fmt: skip
 
 
-class Runner:
-    """Instead of run_downstream.main: remembers the flags, trains by writing files, may fail at a call."""
+class Runner(superb_runs.Runner):
+    """The same for joint runs, whose scores depend on tasks, mode and seed."""
 
-    def __init__(self):
-        self.calls = []
-        self.error, self.fail_at = None, None
-        self.best = True
+    def train(self, folder: Path, argv: list[str]) -> dict[str, float]:
+        tasks = config_in(argv)["downstream_expert"]["tasks"]
+        (folder / "scores").write_text(json.dumps(scores_of(tasks, "-f" in argv, int(flag(argv, "--seed")))))
+        for step in (150, 600, 300):
+            (folder / f"states-{step}.ckpt").touch()
+        if self.best:
+            (folder / "dev-best.ckpt").touch()
+        return {"joint_ks_sv/train-ks-loss": 1.0}
 
-    def __call__(self, argv: list[str]) -> dict[str, float]:
-        if len(self.calls) == self.fail_at:
-            raise self.error
-        self.calls.append(argv)
-        if flag(argv, "-m") == "train":
-            folder = Path(flag(argv, "-p"))
-            tasks = config_in(argv)["downstream_expert"]["tasks"]
-            (folder / "scores").write_text(json.dumps(scores_of(tasks, "-f" in argv, int(flag(argv, "--seed")))))
-            for step in (150, 600, 300):
-                (folder / f"states-{step}.ckpt").touch()
-            if self.best:
-                (folder / "dev-best.ckpt").touch()
-            return {"joint_ks_sv/train-ks-loss": 1.0}
-        return json.loads(Path(flag(argv, "-e")).with_name("scores").read_text())
+    def test(self, past: Path) -> dict[str, float]:
+        return json.loads(past.with_name("scores").read_text())
 
     def trained(self) -> list[str]:
         """The folders that were trained in."""
