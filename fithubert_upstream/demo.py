@@ -139,7 +139,6 @@ def run(settings: Settings, output: Path) -> list[Row]:
                 splits=(settings.train, settings.dev, settings.test),
                 skip_oov=True,
                 seed=settings.seed,
-                feature_cache=str(output / "features"),
             ),
             output / folder,
         )

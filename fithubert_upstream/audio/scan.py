@@ -165,6 +165,12 @@ def count_milliseconds(path: Path) -> int:
     return 1000 * samples // rate
 
 
+def header_milliseconds(path: Path) -> int:
+    """`count_milliseconds` by the header alone. Raises as that, for what it sees."""
+    samples, rate, _ = header(path)
+    return 1000 * samples // rate
+
+
 def header_samples_16k(path: Path) -> int:
     """`count_samples_16k` by the header alone, beside a scan that decodes. Raises as that, for what it sees."""
     samples, rate, channels = header(path)

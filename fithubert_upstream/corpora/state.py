@@ -51,6 +51,12 @@ def corpus_state(task: str, config: Mapping[str, Any], progress: bool = True) ->
     return state_of(dict(_places(task, config["downstream_expert"])), progress)
 
 
+def corpus_audio(task: str, config: Mapping[str, Any]) -> list[Path]:
+    """The recordings that a task reads; arguments as of `corpus_state`."""
+    places = _places(task, config["downstream_expert"])
+    return [file for _, place in places for file, _ in _files(place) if is_audio(file)]
+
+
 def state_of(places: Mapping[str, Path], progress: bool = True) -> dict[str, Any]:
     """`corpus_state` of named folders and files. Raises FitHubertError for a file that cannot be read."""
     named = {file: f"{name}:{inside}" for name, place in places.items() for file, inside in _files(place)}

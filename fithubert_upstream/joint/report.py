@@ -19,9 +19,9 @@ from ..errors import FitHubertError
 from ..files import write_text
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from ..superb.configs import changed_config
-from ..superb.job import Job
-from ..superb.jobs import Jobs, add_flags, read_flags
-from ..superb.jobs import parse_override as read_override
+from ..superb.running.job import Job
+from ..superb.running.jobs import ONE_BY_ONE, Jobs, Running, add_flags, read_flags
+from ..superb.running.jobs import parse_override as read_override
 from ..superb.upstreams import Upstream
 from .tables import Run, markdown, plot, write_csv
 
@@ -55,8 +55,6 @@ class Plan:
     overrides : tuple of (which, key, value)
         Changes to the config: of all runs, before steps are halved, where which is None, else of those of that kind
         or mode.
-    feature_cache : str, optional
-        Folder where features of frozen upstreams are kept; it changes no number.
     """
 
     config: str = f"mini/{_PAPERS_CONFIG}"
@@ -64,7 +62,6 @@ class Plan:
     modes: Sequence[str] = MODES
     tasks: Sequence[str] = tuple(KINDS)
     overrides: tuple[tuple[str | None, str, Any], ...] = ()
-    feature_cache: str | None = None
 
     @property
     def comparable(self) -> bool:
@@ -77,8 +74,8 @@ class Plan:
 class JointJob(Job):
     """A run of `joint_ks_sv`: its results are one or two numbers. Of its checkpoints the best is kept."""
 
-    def run(self) -> None:
-        super().run()
+    def run_part(self, name: str) -> None:
+        super().run_part(name)
         for states in self.folder.glob("states-*.ckpt"):
             states.unlink()
 
@@ -118,12 +115,12 @@ def main(argv: list[str]) -> list[Run]:
     given = read_flags(build_parser(), argv)
     if given is None:
         return []
-    upstreams, args = given
+    upstreams, running, args = given
     output = args.pop("output")
     args["overrides"] = tuple(parse_override(text) for text in args.pop("override"))
     for name in ("seeds", "modes", "tasks"):
         args[name] = tuple(dict.fromkeys(args[name]))
-    runs = run(upstreams, Plan(**args), output)
+    runs = run(upstreams, Plan(**args), output, running)
     print(f"\n{Path(output, 'tables.md').read_text(encoding='utf-8')}\nResults are in {output}.")
     return runs
 
@@ -142,7 +139,7 @@ def parse_override(text: str) -> tuple[str | None, str, Any]:
     return which, key, value
 
 
-def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[Run]:
+def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path, running: Running = ONE_BY_ONE) -> list[Run]:
     """Make all runs, as far as `output` does not hold their results yet, and write the report.
 
     Seeds change last, so an interrupted report has complete seeds.
@@ -156,6 +153,8 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
     output
         Folder of everything: <label>/<mode>/<tasks>/seed-<seed>/ with s3prl's experiment and result.json, tables.md,
         runs.csv, joint.png.
+    running
+        How the runs are made: one after another or several at once, with cached features or without.
 
     Returns
     -------
@@ -168,7 +167,7 @@ def run(upstreams: Sequence[Upstream], plan: Plan, output: str | Path) -> list[R
         A corpus, config, upstream or checkpoint is not there, `output` holds results of other settings, or a run
         failed; what was finished before stays.
     """
-    jobs = Jobs(upstreams, output, plan.feature_cache)
+    jobs = Jobs(upstreams, output, running)
     for which, key, _ in plan.overrides:
         if which not in (None, *plan.tasks, *plan.modes):
             runs = ", ".join([*plan.tasks, *plan.modes])

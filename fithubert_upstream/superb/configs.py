@@ -42,8 +42,6 @@ class Settings:
         Learning rates to choose from on dev, for each upstream and task. One is used unchanged; none: the config's.
     halving : bool
         Stop rates early that fall behind on dev.
-    feature_cache : str, optional
-        Folder where features of the upstreams are kept; it changes no number.
     """
 
     configs: str = "mini"
@@ -59,7 +57,6 @@ class Settings:
     seeds: tuple[int, ...] = ()
     rates: tuple[float, ...] = ()
     halving: bool = True
-    feature_cache: str | None = None
 
     @property
     def comparable(self) -> bool:

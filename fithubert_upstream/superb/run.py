@@ -21,13 +21,14 @@ from ..files import write_json, write_text
 from ..settings.values import parse_value
 from .collect import collect
 from .configs import CORPORA, DEFAULT_TASKS, Settings, changed_config, corpora, task_changes, task_config
-from .job import Job
-from .jobs import Jobs, add_flags, read_flags
-from .jobs import parse_override as read_override
 from .layers import draw_layers
 from .metrics import METRICS
 from .report import Row, markdown_table, plot, published_rows, write_csv
-from .search import SUPERB_RATES, Follower, Search
+from .running.halving import check_optuna
+from .running.job import Job
+from .running.jobs import ONE_BY_ONE, Jobs, Running, add_flags, read_flags
+from .running.jobs import parse_override as read_override
+from .running.search import SUPERB_RATES, Follower, Search
 from .search_report import draw_search, search_table
 from .upstreams import Upstream
 
@@ -92,7 +93,7 @@ def main(argv: list[str]) -> list[Row]:
     given = read_flags(build_parser(), argv)
     if given is None:
         return []
-    upstreams, args = given
+    upstreams, running, args = given
     tasks, output = args.pop("tasks"), args.pop("output")
     tasks = list(TASKS) if "all" in tasks else list(dict.fromkeys(tasks))
     args["seeds"] = tuple(dict.fromkeys(args["seeds"]))
@@ -100,7 +101,7 @@ def main(argv: list[str]) -> list[Row]:
     args["overrides"] = tuple(parse_override(text) for text in args.pop("override"))
     if args["splits"] is not None:
         args["splits"] = tuple(folders.split(",") for folders in args["splits"])
-    rows = run(upstreams, tasks, Settings(**args), output)
+    rows = run(upstreams, tasks, Settings(**args), output, running)
     print(f"\n{Path(output, 'table.md').read_text(encoding='utf-8')}\nResults are in {output}.")
     return rows
 
@@ -123,7 +124,13 @@ def parse_rates(words: Sequence[str] | None) -> tuple[float, ...]:
     return tuple(dict.fromkeys(map(float, rates)))
 
 
-def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings, output: str | Path) -> list[Row]:
+def run(
+    upstreams: Sequence[Upstream],
+    tasks: Sequence[str],
+    settings: Settings,
+    output: str | Path,
+    running: Running = ONE_BY_ONE,
+) -> list[Row]:
     """Run the tasks on every upstream, as far as `output` does not hold the results yet, and write the report.
 
     Parameters
@@ -137,6 +144,8 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
     output
         Folder of everything: <label>/<task>/ with s3prl's experiment and result.json, table.md, table.csv,
         superb.png, results.json.
+    running
+        How the runs are made: one after another or several at once, with cached features or without.
 
     Returns
     -------
@@ -149,13 +158,15 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
         A corpus, config, upstream or checkpoint is not there, `output` holds results of other settings, or a task
         failed; what was finished before stays.
     """
-    jobs = Jobs(upstreams, output, settings.feature_cache)
+    jobs = Jobs(upstreams, output, running)
     for task, key, _ in settings.overrides:
         if task not in tasks:
             raise FitHubertError(f"--override {task}:{key}: expected one of the tasks that run, {', '.join(tasks)}")
     variables = {**os.environ, **corpora(tasks, settings)}
     configs = {key: task_config(key, settings, task_changes(key, settings, jobs.output), variables) for key in tasks}
     if len(settings.rates) > 1:
+        if settings.halving:
+            check_optuna()
         for key, config in configs.items():
             check_dev(key, config)
     if "er" in tasks:

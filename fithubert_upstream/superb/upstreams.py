@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from ..audio import SAMPLE_RATE
 from ..downstream.checks import check_upstream
 from ..downstream.flags import DEFAULTS
 from ..errors import FitHubertError
+from ..models.inference import Feature
 from ..upstream.hubconf import register
 
 UPSTREAM = "[LABEL=]NAME[:CKPT][@FEATURE]"
@@ -80,9 +82,25 @@ def build(upstream: Upstream) -> nn.Module:
     return model
 
 
-def count_parameters(upstream: Upstream) -> int:
-    """The parameters of an upstream. Raises FitHubertError as `build`."""
-    return sum(p.numel() for p in build(upstream).parameters())
+class Size(NamedTuple):
+    """What an upstream holds, and what it gives."""
+
+    parameters: int
+    feature_bytes: int  # for each second of speech
+
+
+@torch.no_grad()
+def size_of(upstream: Upstream) -> Size:
+    """The size of an upstream. Raises FitHubertError as `build`."""
+    model = build(upstream)
+    one, two = (model([torch.zeros(seconds * SAMPLE_RATE)]) for seconds in (1, 2))
+    feature = upstream.feature or "hidden_states"
+    return Size(sum(p.numel() for p in model.parameters()), _bytes(two[feature]) - _bytes(one[feature]))
+
+
+def _bytes(feature: Feature) -> int:
+    layers = feature.values() if isinstance(feature, dict) else [feature] if torch.is_tensor(feature) else feature
+    return sum(layer.numel() * layer.element_size() for layer in layers)
 
 
 def digest_of(ckpt: str | None) -> str | None:

@@ -25,6 +25,8 @@ from ..errors import FitHubertError
 from ..files import atomic_path
 from ..models.inference import Feature, stack_utterances
 
+RECOUNT = 0.02  # of the limit
+
 
 class CachedUpstream(nn.Module):
     """A frozen s3prl upstream that answers from disk what it was asked before.
@@ -43,7 +45,8 @@ class CachedUpstream(nn.Module):
     keep_from : int
         What comes this many times is kept.
     limit : int
-        Bytes that the folder may hold; when it is full nothing more is added, nothing is thrown out.
+        Bytes that the folder may hold; when it is full nothing more is added, nothing is thrown out. Other processes
+        may fill it too: it is measured again after every 2 % of the limit that this one adds.
     """
 
     def __init__(
@@ -60,10 +63,17 @@ class CachedUpstream(nn.Module):
         self.feature = feature
         self.identity = tuple(identity)
         self.root, self.keep_from, self.limit = Path(folder), keep_from, limit
-        self.bytes = sum(path.stat().st_size for path in self.root.rglob("*.safetensors"))
+        self.bytes, self._added = self._count(), 0
         self.found = self.asked = 0
         self._computed: Counter[str] = Counter()
         self._folders: dict[str, Path] = {}
+
+    def _count(self) -> int:
+        total = 0
+        for path in self.root.rglob("*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):  # another process is done with the table
+                total += path.stat().st_size
+        return total
 
     def get_downsample_rates(self, key: str) -> int:
         return self.upstream.get_downsample_rates(key)
@@ -127,7 +137,10 @@ class CachedUpstream(nn.Module):
         try:
             with atomic_path(path, durable=False) as temporary:  # a damaged one is computed anew
                 save_file(layers, temporary)
-            self.bytes += path.stat().st_size
+            written = path.stat().st_size
+            self.bytes, self._added = self.bytes + written, self._added + written
+            if self._added > RECOUNT * self.limit:
+                self.bytes, self._added = self._count(), 0
         except FitHubertError as error:
             if not self.root.is_dir():
                 raise FitHubertError(f"feature cache {self.root}: expected a folder to write to; {error}") from error

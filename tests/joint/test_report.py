@@ -16,8 +16,10 @@ from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint import report as joint_report
 from fithubert_upstream.joint.report import Plan, build_parser, config_of, main, parse_override, run
-from fithubert_upstream.superb import jobs
-from fithubert_upstream.superb.upstreams import Upstream
+from fithubert_upstream.superb.running import jobs
+from fithubert_upstream.superb.running.features import FeatureCache
+from fithubert_upstream.superb.running.jobs import Running
+from fithubert_upstream.superb.upstreams import Size, Upstream
 
 from ..helpers import small_corpora, superb_runs
 from ..helpers.superb_runs import flag
@@ -80,11 +82,11 @@ class Runner(superb_runs.Runner):
 def runner(monkeypatch, tmp_path):
     runner = Runner()
     monkeypatch.setattr(run_downstream, "main", runner)
-    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
+    monkeypatch.setattr("fithubert_upstream.superb.running.job.layer_weights", lambda checkpoint: None)  # empty files
     monkeypatch.setattr(joint_report, "check_corpora", list)  # there are none
     monkeypatch.setattr(joint_report, "plot", lambda runs, path, comparable: path.touch())  # test_joint_tables draws it
     parameters = {"teacher": 2_000_000, "student": 500_000}
-    monkeypatch.setattr(jobs, "count_parameters", lambda upstream: parameters.get(upstream.label, 0))
+    monkeypatch.setattr(jobs, "size_of", lambda upstream: Size(parameters.get(upstream.label, 0), 0))
     monkeypatch.setenv("DSPSPEECH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "student.safetensors").write_bytes(b"weights")
@@ -132,7 +134,7 @@ def test_order_results_and_files(runner, tmp_path, capsys):
 
 
 def test_flags(runner, tmp_path):
-    run([STUDENT], plan(seeds=(7,), feature_cache="cache"), "out")
+    run([STUDENT], plan(seeds=(7,)), "out", Running(FeatureCache("cache")))
     for (mode, kind), train, test in zip(
         itertools.product(MODES, KINDS), runner.calls[::2], runner.calls[1::2], strict=True
     ):
@@ -183,7 +185,7 @@ def test_frozen_and_fine_tuned_may_learn_at_different_rates(runner):
 def test_a_second_call_runs_nothing_and_a_wider_one_what_is_missing(runner, capsys):
     first = run([TEACHER], plan(seeds=(1,)), "out")
     calls, text = len(runner.calls), Path("out/tables.md").read_text()
-    assert run([TEACHER], plan(seeds=(1,), feature_cache="elsewhere"), "out") == first
+    assert run([TEACHER], plan(seeds=(1,)), "out", Running(FeatureCache("elsewhere"))) == first
     assert len(runner.calls) == calls and Path("out/tables.md").read_text() == text
     assert capsys.readouterr().out.count("already done") == 6
     runs = run([TEACHER], plan(), "out")
@@ -242,7 +244,7 @@ def test_without_a_best_checkpoint_the_last_is_tested(runner, tmp_path):
     runner.best = False
     runs = run([TEACHER], plan(seeds=(1,), modes=("frozen",)), "out")
     folders = [tmp_path / "out/teacher/frozen" / kind / "seed-1" for kind in KINDS]
-    assert [argv[4:] for argv in runner.calls[1::2]] == [["-e", str(f / "states-600.ckpt")] for f in folders]
+    assert [argv[4:6] for argv in runner.calls[1::2]] == [["-e", str(f / "states-600.ckpt")] for f in folders]
     text = Path("out/tables.md").read_text()
     for kind, r in zip(KINDS, runs, strict=True):
         assert f"- teacher, frozen, {kind}, seed 1: {r.note}" in text and "the last one was tested" in r.note
@@ -332,7 +334,7 @@ def test_a_corpus_is_looked_at_before_the_first_run(tmp_path, monkeypatch, capsy
     (tmp_path / "joint.yaml").write_text(yaml.safe_dump(CONFIG | {"downstream_expert": block}))
     runner = Runner()
     monkeypatch.setattr(run_downstream, "main", runner)
-    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
+    monkeypatch.setattr("fithubert_upstream.superb.running.job.layer_weights", lambda checkpoint: None)  # empty files
     argv = ["joint-report", "-u", "hubert_mini", "-c", str(tmp_path / "joint.yaml"), "-o", str(tmp_path / "out")]
     assert cli.main(argv) == 2
     assert "none.txt: expected a list of trials" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint.report import Plan, config_of
 from fithubert_upstream.settings.files import expand_variables
 from fithubert_upstream.superb.configs import Settings, task_config
-from fithubert_upstream.superb.jobs import advice_for
+from fithubert_upstream.superb.running.jobs import advice_for
 
 
 def test_corpora_that_are_not_named(monkeypatch):

@@ -19,6 +19,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.configs import task_changes, task_config
 from fithubert_upstream.superb.run import Settings, Upstream
+from fithubert_upstream.superb.upstreams import Size
 
 from ..helpers import small_corpora
 from ..helpers.small_corpora import noise
@@ -90,9 +91,9 @@ def world(tmp_path, monkeypatch):
 
     calls = []
     monkeypatch.setattr(run_downstream, "main", runner)
-    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
+    monkeypatch.setattr("fithubert_upstream.superb.running.job.layer_weights", lambda checkpoint: None)  # empty files
     monkeypatch.setattr(superb, "plot", lambda rows, published, path: path.touch())
-    monkeypatch.setattr("fithubert_upstream.superb.jobs.count_parameters", lambda upstream: 0)
+    monkeypatch.setattr("fithubert_upstream.superb.running.jobs.size_of", lambda upstream: Size(0, 0))
     monkeypatch.setattr(checks, "check_corpus", lambda args, config: None)
     return root, calls
 

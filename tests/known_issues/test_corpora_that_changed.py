@@ -24,6 +24,7 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint import report as joint_report
 from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.run import Settings, Upstream, run
+from fithubert_upstream.superb.upstreams import Size
 
 from ..helpers import small_corpora
 from ..helpers.small_corpora import noise
@@ -49,9 +50,9 @@ def runner(monkeypatch):
         return {tag: 0.25 for tag in (*scores, "joint_ks_sv/test-acc", "joint_ks_sv/test-eer")}
 
     monkeypatch.setattr(run_downstream, "main", main)
-    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
+    monkeypatch.setattr("fithubert_upstream.superb.running.job.layer_weights", lambda checkpoint: None)  # empty files
     monkeypatch.setattr(superb, "plot", lambda rows, published, path: None)
-    monkeypatch.setattr("fithubert_upstream.superb.jobs.count_parameters", lambda upstream: 0)
+    monkeypatch.setattr("fithubert_upstream.superb.running.jobs.size_of", lambda upstream: Size(0, 0))
     monkeypatch.setattr(joint_report, "plot", lambda runs, path, comparable: None)
     return calls
 
@@ -136,7 +137,7 @@ def test_a_corpus_that_changes_meanwhile(runner, corpora, monkeypatch):
         return grow(argv)
 
     monkeypatch.setattr(run_downstream, "main", main)
-    monkeypatch.setattr("fithubert_upstream.superb.job.layer_weights", lambda checkpoint: None)  # empty files
+    monkeypatch.setattr("fithubert_upstream.superb.running.job.layer_weights", lambda checkpoint: None)  # empty files
     with pytest.raises(FitHubertError, match="KS on fbank: the corpus has changed since: .*, while the command was"):
         run(FBANK, ["ks"], SETTINGS, "out")
     assert not Path("out/fbank/ks/result.json").exists()

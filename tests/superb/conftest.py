@@ -6,8 +6,9 @@ import pytest
 
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream import run as run_downstream
-from fithubert_upstream.superb import job, jobs
 from fithubert_upstream.superb import run as superb
+from fithubert_upstream.superb.running import job, jobs
+from fithubert_upstream.superb.upstreams import Size
 
 from ..helpers.superb_runs import Runner
 
@@ -19,7 +20,7 @@ def runner(monkeypatch):
     monkeypatch.setattr(job, "layer_weights", lambda checkpoint: [0.25, 0.75])  # the runner's are empty files
     monkeypatch.setattr(superb, "draw_layers", lambda weights, path: path.touch())  # test_layers draws it
     monkeypatch.setattr(superb, "plot", lambda rows, published, path: path.touch())  # test_report draws it
-    monkeypatch.setattr(jobs, "count_parameters", lambda upstream: 0 if upstream.name == "fbank" else 1_234_567)
+    monkeypatch.setattr(jobs, "size_of", lambda upstream: Size(0 if upstream.name == "fbank" else 1_234_567, 0))
     return runner
 
 

@@ -10,6 +10,8 @@ from fithubert_upstream.downstream import checks
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb.configs import Settings
 from fithubert_upstream.superb.run import main, parse_override, run
+from fithubert_upstream.superb.running.features import FeatureCache
+from fithubert_upstream.superb.running.jobs import Running
 
 from ..helpers.superb_runs import ALL, TWO, config_in, flag
 
@@ -60,9 +62,8 @@ def test_flags(runner, corpora, student):
         splits=(["a", "b"], ["c"], ["d"]),
         skip_oov=True,
         seed=7,
-        feature_cache="cache",
     )
-    run(TWO[1:], ALL, settings, "out")
+    run(TWO[1:], ALL, settings, "out", Running(FeatureCache("cache")))
     output = corpora.root / "out"
     pr, asr, ks, sv = runner.calls[::2]
     for argv, task, downstream in zip(

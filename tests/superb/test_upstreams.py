@@ -3,7 +3,7 @@ import pytest
 from fithubert_upstream import FitHubert, FitHubertConfig
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.superb.upstreams import Upstream, count_parameters, digest_of, parse_upstream
+from fithubert_upstream.superb.upstreams import Size, Upstream, digest_of, parse_upstream, size_of
 
 from ..helpers.tiny import STUDENT
 
@@ -50,12 +50,15 @@ def test_parameters_of_real_upstreams(tmp_path):
     model = FitHubert(FitHubertConfig.from_dict(STUDENT))
     ckpt = str(tmp_path / "student.safetensors")
     save_fithubert(model, ckpt)
-    assert count_parameters(Upstream("fbank", "fbank")) == 0
-    count = count_parameters(Upstream("s", "fithubert", ckpt, "last_hidden_state"))
-    assert count == sum(p.numel() for p in model.parameters())
+    assert size_of(Upstream("fbank", "fbank")) == Size(0, 100 * 240 * 4)
+    last, whole = (size_of(Upstream("s", "fithubert", ckpt, name)) for name in ("last_hidden_state", None))
+    config = FitHubertConfig.from_dict(STUDENT)
+    assert last.parameters == whole.parameters == sum(p.numel() for p in model.parameters())
+    assert last.feature_bytes == 50 * config.head_dim * 4
+    assert whole.feature_bytes == config.num_layers * 50 * config.embed_dim * 4
     with pytest.raises(FitHubertError, match="expected a feature named last_state, found .*last_hidden_state"):
-        count_parameters(Upstream("s", "fithubert", ckpt, "last_state"))
+        size_of(Upstream("s", "fithubert", ckpt, "last_state"))
     with pytest.raises(FitHubertError, match="nowhere.safetensors"):
-        count_parameters(Upstream("s", "fithubert", str(tmp_path / "nowhere.safetensors")))
+        size_of(Upstream("s", "fithubert", str(tmp_path / "nowhere.safetensors")))
     with pytest.raises(FitHubertError, match="nearest: .*fithubert"):
-        count_parameters(Upstream("s", "fithubrt", ckpt))
+        size_of(Upstream("s", "fithubrt", ckpt))

@@ -8,14 +8,13 @@ import pytest
 
 from fithubert_upstream import cli
 from fithubert_upstream.compat import runs
-from fithubert_upstream.downstream.tasks import ASR, KS
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb.configs import Settings
 from fithubert_upstream.superb.run import parse_rates, run
-from fithubert_upstream.superb.search import SUPERB_RATES, Pruner
+from fithubert_upstream.superb.running.search import SUPERB_RATES
 from fithubert_upstream.superb.search_report import draw_search, search_table
 
-from ..helpers.superb_runs import TWO, config_in, flag
+from ...helpers.superb_runs import TWO, config_in, flag
 
 BEST = {1e-1: 0.2, 1e-2: 0.7, 1e-3: 0.9, 1e-4: 0.5}  # accuracy on dev at the end
 
@@ -114,36 +113,6 @@ def test_a_config_without_dev_is_told_before_anything_runs(runner, corpora):
     with pytest.raises(FitHubertError, match="--lr: sv: expected dev in runner.eval_dataloaders to choose by"):
         run(TWO[:1], ["ks", "sv"], Settings(configs="full", rates=(1e-2, 1e-3)), "out")
     assert not runner.calls
-
-
-def test_pruner_remembers():
-    """What an earlier call stopped or finished counts as if it had been made now."""
-
-    def third_is_stopped(remembered: bool) -> bool:
-        pruner = Pruner(KS)
-        for values in ([50.0, 80.0], [40.0, 70.0]):
-            if remembered:
-                pruner.remember(values, False)
-                continue
-            stop = pruner.trial(2)
-            [stop(number, value) for number, value in enumerate(values, 1)]
-            pruner.close(False)
-        return pruner.trial(2)(1, 10.0)
-
-    assert third_is_stopped(False) and third_is_stopped(True)
-    lower = Pruner(ASR)
-    lower.remember([50.0], False)
-    assert not lower.trial(2)(1, 40.0)  # an error rate: lower is better
-    assert not Pruner(KS).trial(2)(1, 0.0)  # nothing to compare it with
-
-
-def test_the_best_so_far_counts_and_the_end_is_no_stop():
-    pruner = Pruner(KS)
-    pruner.remember([50.0, 60.0], False)
-    stop = pruner.trial(2)
-    assert not stop(1, 70.0) and not stop(2, 10.0)  # its best checkpoint has 70
-    stop = pruner.trial(1)
-    assert not stop(1, 1.0)  # bad, but trained to its end
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shlex
 import time
 from collections.abc import Callable
@@ -12,20 +11,20 @@ from typing import Any
 
 import torch
 
-from ..checkpoints.torch_files import states_in
-from ..compat.runs import watched_scalars
-from ..corpora.state import DIGEST, FILES, PLACES, changed
-from ..downstream import run as run_downstream
-from ..downstream.tasks import Task
-from ..errors import FitHubertError
-from ..files import write_json, write_text
-from ..models.inference import INFERENCE_VARIABLES
-from ..runs.folders import check_free
-from ..runs.versions import versions
-from ..settings.files import flatten
-from ..settings.values import dump_yaml
-from .layers import layer_weights
-from .upstreams import Upstream, digest_of
+from ...checkpoints.torch_files import states_in
+from ...compat.runs import watched_scalars
+from ...corpora.state import DIGEST, FILES, PLACES, changed
+from ...downstream import run as run_downstream
+from ...downstream.tasks import Task
+from ...errors import FitHubertError
+from ...files import write_json, write_text
+from ...models.inference import INFERENCE_VARIABLES
+from ...runs.folders import check_free
+from ...runs.versions import commit, hardware, versions
+from ...settings.files import flatten
+from ...settings.values import dump_yaml
+from ..layers import layer_weights
+from ..upstreams import Upstream, digest_of
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:
@@ -68,8 +67,8 @@ class Job:
         The finished config, which becomes config.yaml in the folder.
     flags : tuple of str
         More flags of training, such as -f.
-    feature_cache : str, optional
-        Folder where features of the upstream are kept; it changes no number.
+    cache : tuple of str
+        Flags of the feature cache, which changes no number.
     corpus : callable
         Returns the current `corpus_state`; `identity` has the one at the start.
     """
@@ -80,7 +79,7 @@ class Job:
     folder: Path
     config: dict[str, Any]
     flags: tuple[str, ...] = ()
-    feature_cache: str | None = None
+    cache: tuple[str, ...] = ()
     corpus: Callable[[], dict[str, Any]] = dict
 
     @property
@@ -135,12 +134,27 @@ class Job:
         if DIGEST in self.identity and now and (what := changed(self.identity, now)):
             raise FitHubertError(f"{what}, while the command was running; remove {self.folder} and run it again")
 
-    def run(self) -> None:
-        """Train (or resume), test, and leave result.json. Raises FitHubertError if the corpus changes."""
+    def parts(self) -> list[str]:
+        """Names of what can be done now, in any order or at once; none of a job that has a result, or waits for one."""
+        return [] if self.result_file.is_file() else ["run"]
+
+    def run_part(self, name: str) -> None:
+        """Do one of `parts`: train (or resume), test, and leave result.json.
+
+        Raises
+        ------
+        FitHubertError
+            The corpus changes, or a checkpoint cannot be trained or tested.
+        """
         started = time.time()
         self.begin()
         self.train()
         self.finish(started)
+
+    def run(self) -> None:
+        """Do all parts, one after another."""
+        while parts := self.parts():
+            self.run_part(parts[0])
 
     def begin(self) -> None:
         """Note what the result depends on. Raises FitHubertError if the corpus has changed since `identity`."""
@@ -183,7 +197,7 @@ class Job:
                     raise Stopped
 
         with watched_scalars(watch):
-            run_downstream.main(self._training(config))
+            run_downstream.main([*self._training(config), *self.cache])
 
     def curve(self) -> dict[str, float]:
         """Step -> result on dev, of training so far."""
@@ -192,18 +206,14 @@ class Job:
     def _training(self, config: list[str]) -> list[str]:
         """The flags of training."""
         train = ["-m", "train", *self.upstream.flags, "-d", self.task.downstream, *config]
-        return [*train, "-p", str(self.folder), "--seed", str(self.identity["seed"]), "-a", *self._cache, *self.flags]
+        return [*train, "-p", str(self.folder), "--seed", str(self.identity["seed"]), "-a", *self.flags]
 
-    @property
-    def _cache(self) -> list[str]:
-        return [] if self.feature_cache is None else ["--feature-cache", self.feature_cache]
-
-    def finish(self, started: float | None = None) -> None:
-        """Test the best checkpoint and leave result.json; `started` is when the work began, by default now."""
+    def finish(self, started: float | None = None, **more: Any) -> None:
+        """Test the best checkpoint and leave result.json, with `more` in it; `started` is when the work began."""
         started = time.time() if started is None else started
         checkpoint, note = self._checkpoint()
-        test = ["-m", "evaluate", "-t", self.task.split, *checkpoint, *self._cache]
-        scores = run_downstream.main(test)
+        test = ["-m", "evaluate", "-t", self.task.split, *checkpoint]
+        scores = run_downstream.main([*test, *self.cache])
         self._check_corpus()
         tested = Path(checkpoint[1])
         train = self._training(["-c", str(self.folder / "config.yaml")])
@@ -218,11 +228,13 @@ class Job:
             "note": note,
             "command": [f"fithubert downstream {shlex.join(flags)}" for flags in (train, test)],
             "versions": versions(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}",
+            "commit": commit(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else hardware(),
+            "threads": torch.get_num_threads(),
             "seconds": round(time.time() - started, 1),  # of the last start, if it was interrupted
             "settings": self.identity,
         }
-        write_json(self.result_file, result)
+        write_json(self.result_file, result | more)
 
     def measured(self, scores: dict[str, float]) -> dict[str, Any]:
         """What result.json keeps of the test's scores."""

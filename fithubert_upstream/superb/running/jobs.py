@@ -5,24 +5,30 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..corpora.state import corpus_state
-from ..downstream.tasks import Task
-from ..errors import FitHubertError
-from ..runs.outputs import check_feature_cache, check_output_folder
-from ..settings.values import parse_value
+from filelock import FileLock, Timeout
+
+from ...corpora.state import corpus_state
+from ...downstream.tasks import Task
+from ...errors import FitHubertError
+from ...runs.outputs import check_output_folder
+from ...settings.values import parse_value
+from ..upstreams import UPSTREAM, Size, Upstream, check_labels, digest_of, parse_upstream, size_of
+from ..verify import report, verify
+from . import launch
+from .features import GB, FeatureCache, corpus_seconds, too_large
 from .job import Job, identity_of
-from .upstreams import UPSTREAM, Upstream, check_labels, count_parameters, digest_of, parse_upstream
-from .verify import report, verify
+from .launch import Launch
 
 Report = TypeVar("Report")
 
 
 def add_flags(parser: argparse.ArgumentParser, output: str) -> None:
-    """Add -u, --feature-cache, --verify and -o, whose default is `output`."""
+    """Add -u, --verify, -o, whose default is `output`, and the flags of `Running`."""
     parser.add_argument(
         "-u",
         "--upstream",
@@ -32,7 +38,20 @@ def add_flags(parser: argparse.ArgumentParser, output: str) -> None:
         help="an upstream on s3prl's hub, with its checkpoint and the feature to use (default: the weighted sum of its "
         "hidden states); repeat to compare several",
     )
-    parser.add_argument("--feature-cache", metavar="DIR", help="cache features in DIR: faster, same results")
+    parser.add_argument(
+        "--feature-cache",
+        metavar="DIR",
+        help="keep the features of frozen upstreams in DIR; same results (default: in the output folder, until the "
+        "table is finished)",
+    )
+    parser.add_argument(
+        "--feature-cache-gb",
+        type=float,
+        default=FeatureCache.gigabytes,
+        metavar="N",
+        help="do not cache features that take more than N GB; 0: none (default: %(default)g)",
+    )
+    launch.add_flags(parser)
     parser.add_argument(
         "--verify",
         metavar="DIR",
@@ -41,8 +60,21 @@ def add_flags(parser: argparse.ArgumentParser, output: str) -> None:
     parser.add_argument("-o", "--output", default=output, help="output folder (default: %(default)s)")
 
 
-def read_flags(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[Upstream], dict[str, Any]] | None:
-    """The upstreams and the other flags; None if --verify was given and is done.
+@dataclass(frozen=True)
+class Running:
+    """How the runs of a table are made; it changes no number."""
+
+    cache: FeatureCache = FeatureCache()
+    launch: Launch = Launch()
+
+
+ONE_BY_ONE = Running()
+
+
+def read_flags(
+    parser: argparse.ArgumentParser, argv: list[str]
+) -> tuple[list[Upstream], Running, dict[str, Any]] | None:
+    """The upstreams, how they are run, and the other flags; None if --verify was given and is done.
 
     Raises
     ------
@@ -60,7 +92,9 @@ def read_flags(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[U
     upstreams = [parse_upstream(text) for text in args.pop("upstream")]
     if not upstreams:
         raise FitHubertError(f"-u: expected at least one upstream, found none; give for example {parser.prog} -u fbank")
-    return upstreams, args
+    cache = FeatureCache(args.pop("feature_cache"), args.pop("feature_cache_gb"))
+    options = launch.parse_options(args.pop("slurm"))
+    return upstreams, Running(cache, Launch(args.pop("jobs"), args.pop("launcher"), options)), args
 
 
 def parse_override(text: str, form: str, names: Sequence[str], example: str) -> tuple[str | None, str, Any]:
@@ -107,22 +141,21 @@ class Jobs:
         Each with a label of its own.
     output
         The folder of the table and, below it, of every run.
-    feature_cache
-        Folder where features of frozen upstreams are kept; it changes no number.
+    running
+        How the runs are made.
 
     Raises
     ------
     FitHubertError
-        A label occurs twice, or a folder cannot be written.
+        A label occurs twice, or the folder cannot be written.
     """
 
-    def __init__(self, upstreams: Sequence[Upstream], output: str | Path, feature_cache: str | None = None) -> None:
+    def __init__(self, upstreams: Sequence[Upstream], output: str | Path, running: Running) -> None:
         check_output_folder(output)
-        check_feature_cache(feature_cache)
         check_labels(upstreams)
         self.upstreams = upstreams
         self.output = Path(output).absolute()
-        self.feature_cache = feature_cache
+        self.running = running
         self.by_title: dict[str, Job] = {}
         self._digests = {upstream.label: digest_of(upstream.ckpt) for upstream in upstreams}
         self._corpora: dict[str, dict[str, Any]] = {}
@@ -143,8 +176,7 @@ class Jobs:
     ) -> Job:
         """Add one run in `folder` (below the output folder); `about` is what its result depends on beside the config.
 
-        `extra` is what `kind` takes beside what every job does. Fine-tuning (`-f` among the flags) does not use the
-        feature cache.
+        `extra` is what `kind` takes beside what every job does.
         """
         corpus = partial(corpus_state, task.downstream, config)
         read = json.dumps([task.downstream, config["downstream_expert"]], default=str)
@@ -158,8 +190,7 @@ class Jobs:
             self.output / folder,
             config,
             tuple(flags),
-            None if "-f" in flags else self.feature_cache,
-            corpus,
+            corpus=corpus,
             **(extra or {}),
         )
         return self.by_title[title]
@@ -190,7 +221,18 @@ class Jobs:
         for key, task in {job.task.key: job.task for job in missing}.items():
             with advice_for(task):
                 check_corpora([job for job in missing if job.task.key == key])
-        parameters = {upstream.label: count_parameters(upstream) for upstream in self.upstreams}
+        sizes = {upstream.label: size_of(upstream) for upstream in self.upstreams}
+        parameters = {label: size.parameters for label, size in sizes.items()}
+        with self._alone():
+            self._cache_features(sizes)
+            if self.running.launch.one_by_one:
+                self._run_here(lambda: report(parameters))
+            else:
+                self._run_elsewhere(lambda: report(parameters))
+            self.running.cache.clear(self.output)
+        return report(parameters)
+
+    def _run_here(self, report: Callable[[], object]) -> None:
         for number, (title, job) in enumerate(self.by_title.items(), 1):
             progress = f"\n== {title} ({number} of {len(self.by_title)})"
             if job.result_file.is_file():
@@ -202,5 +244,46 @@ class Jobs:
                     job.run()
             except FitHubertError as error:
                 raise FitHubertError(f"{title}: {error}; results so far are kept in {self.output}") from error
-            report(parameters)
-        return report(parameters)
+            report()
+
+    def _run_elsewhere(self, report: Callable[[], object]) -> None:
+        starter = launch.starter_for(self.running.launch, self.output / "jobs")
+        try:
+            launch.follow(self.by_title, starter, self.running.launch.jobs, report)
+        except FitHubertError as error:
+            raise FitHubertError(f"{error}; logs are in {self.output / 'jobs'}, results are kept") from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Raises FitHubertError while another process makes a table in the folder."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.output / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise FitHubertError(
+                f"-o {self.output}: expected a folder that no other command is working in, found one that is; wait for "
+                "it, or choose another folder"
+            ) from None
+
+    def _cache_features(self, uses: Mapping[str, Size]) -> None:
+        """Give the jobs that are still to be run the flags of the cache, where features fit into it."""
+        cache, limit = self.running.cache, self.running.cache.limit(self.output)
+        jobs = {title: job for title, job in self.by_title.items() if not job.result_file.is_file()}
+        jobs = {title: job for title, job in jobs.items() if "-f" not in job.flags}  # trained, features change
+        if not cache.gigabytes or not jobs:
+            return
+        seconds: dict[str, float] = {}
+        sizes: dict[str, float] = {}
+        flags = ("--feature-cache", str(cache.place(self.output)), "--feature-cache-gb", f"{limit:g}")
+        for title, job in jobs.items():
+            data = json.dumps([job.task.downstream, job.config["downstream_expert"]], default=str)
+            if data not in seconds:
+                seconds[data] = corpus_seconds(job.task.downstream, job.config)
+            name = f"{job.task.key.upper()} on {job.upstream.label}"
+            if name not in sizes:
+                sizes[name] = seconds[data] * uses[job.upstream.label].feature_bytes / GB
+            if sizes[name] <= limit:
+                self.by_title[title] = replace(job, cache=flags)
+        if (words := too_large(sizes.items(), limit)) is not None:
+            print(words)

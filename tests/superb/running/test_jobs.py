@@ -3,16 +3,19 @@
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.configs import Settings
-from fithubert_upstream.superb.job import Job
 from fithubert_upstream.superb.run import run
+from fithubert_upstream.superb.running.features import FeatureCache
+from fithubert_upstream.superb.running.job import Job
+from fithubert_upstream.superb.running.jobs import Running
 from fithubert_upstream.superb.upstreams import Upstream
 
-from ..helpers.superb_runs import ALL, TWO, flag
+from ...helpers.superb_runs import ALL, TWO, flag
 
 
 def test_a_run_that_was_interrupted_goes_on_with_the_config_of_its_state(runner, corpora):
@@ -32,7 +35,7 @@ def test_a_second_run_runs_nothing(runner, corpora, student, capsys):
     ]
     corpora.prepared.clear()
     corpora.checked.clear()
-    assert run(TWO, ALL, Settings(feature_cache="elsewhere"), "out") == first
+    assert run(TWO, ALL, Settings(), "out", Running(FeatureCache("elsewhere"))) == first
     assert len(runner.calls) == calls and not corpora.prepared and not corpora.checked
     assert Path("out/table.md").read_text() == table
     assert capsys.readouterr().out.count("already done") == 8
@@ -119,3 +122,11 @@ def test_every_fold_is_checked_before_anything_runs(runner, corpora, monkeypatch
     monkeypatch.setattr(Job, "run", lambda self: None)
     run(TWO, ["er"], Settings(iemocap="iemocap"), "out")
     assert checked == {f"fold{number}" for number in range(1, 6)}
+
+
+def test_two_commands_do_not_share_a_folder(runner, corpora, tmp_path):
+    with FileLock(tmp_path / "out/.lock"):
+        with pytest.raises(FitHubertError, match="-o .*out: expected a folder that no other command is working in"):
+            run(TWO[:1], ["ks"], Settings(), "out")
+    assert not runner.calls
+    run(TWO[:1], ["ks"], Settings(), "out")
