@@ -77,7 +77,7 @@ JOBS = {
     ),
     "synth": Job(
         "corpora.synthetic.run",
-        "Write synthetic speech in the layouts of five corpora of SUPERB's.",
+        "Write synthetic speech in the layouts of six corpora of SUPERB's.",
         "fithubert synth corpora --minutes 20",
     ),
     "check": Job(
@@ -87,7 +87,7 @@ JOBS = {
     ),
     "prepare": Job(
         "downstream.asr",
-        "Write the tables and char.dict that speech recognition needs, and those of emotion recognition.",
+        "Write the files that speech recognition, emotion recognition and slot filling need.",
         "fithubert prepare librispeech /data/LibriSpeech",
     ),
     "benchmark": Job(

@@ -69,13 +69,13 @@ def main(argv: list[str]) -> None:
 
 
 def linked_run() -> None:
-    """Provide our repairs, upstreams, PR corpus and joint task. The linked scripts call this before any import.
+    """Provide our repairs, upstreams, corpora of PR and SF, and joint task, before the linked scripts import anything.
 
     Flags, defaults (`--device cuda`) and configs stay s3prl's own; `downstream.run` has ours.
     """
     from .compat.s3prl_workers import repaired_workers
     from .downstream.run import provide_modules, task_repairs
-    from .downstream.tasks import TASKS
+    from .downstream.tasks import downstream_names
     from .upstream.hubconf import register
 
     register()  # on whichever s3prl is imported; applies the repairs
@@ -88,7 +88,7 @@ def linked_run() -> None:
     for_the_process = contextlib.ExitStack()
     atexit.register(for_the_process.close)
     # -e alone does not say which task it is
-    tasks = [args.downstream] if args.downstream else [task.downstream for task in TASKS.values()]
+    tasks = [args.downstream] if args.downstream else downstream_names()
     for repair in dict.fromkeys(repair for task in tasks for repair in task_repairs(task, args.device)):
         for_the_process.enter_context(repair())
     for_the_process.enter_context(repaired_workers())

@@ -19,6 +19,8 @@ WITHOUT_TORCH = (
     "corpora.fluent_commands",
     "corpora.iemocap",
     "corpora.librispeech",
+    "corpora.snips",
+    "corpora.snips_check",
     "corpora.speech_commands",
     "corpora.state",
     "corpora.synthetic.espeak",

@@ -34,9 +34,15 @@ def _ctc(block: Mapping, splits: set[str]) -> Section:
         "skip_oov": boolean,
         **_split_keys(corpus, splits),
     }
-    others = isinstance(corpus, Mapping) and str(corpus.get("name")).lower() in _CORPORA
+    name = str(corpus.get("name")).lower() if isinstance(corpus, Mapping) else ""
+    section: Section = libriphone
+    if name == "snips":
+        section = {key: rule for key, rule in libriphone.items() if key not in ("lexicon", "skip_oov")}
+        section |= dict.fromkeys(_speakers(corpus, splits), optional(list_of(text)))
+    elif name in _CORPORA:
+        section = {key: libriphone.get(key, anything) for key in corpus}
     return {
-        "corpus": {key: libriphone.get(key, anything) for key in corpus} if others else libriphone,
+        "corpus": section,
         "text": {"mode": text, "vocab_file": text, "slots_file": text},
         "model": {"project_dim": COUNT, "zero_infinity": boolean, **_heads("RNNs", "Wav2Letter")},
         "save_best_on": one_or_list_of(text),
@@ -46,7 +52,14 @@ def _ctc(block: Mapping, splits: set[str]) -> Section:
 
 
 _METRICS = "per wer cer slot_type_f1 slot_value_cer slot_value_wer slot_edit_f1_full slot_edit_f1_part".split()
-_CORPORA = ("librispeech", "snips", "common_voice", "sbcsae")  # of a clone of s3prl, with keys of their own
+_CORPORA = ("librispeech", "common_voice", "sbcsae")  # of a clone of s3prl, with keys of their own
+
+
+def _speakers(corpus: Mapping, splits: set[str]) -> list[str]:
+    """The keys that name speakers, one for each folder of a split."""
+    entries = [corpus.get(key) for key in _split_keys(corpus, splits)]
+    folders = [entry if isinstance(entry, list) else [entry] for entry in entries]
+    return [f"{name}_speakers" for names in folders for name in names]
 
 
 def _split_keys(block: Any, splits: set[str]) -> Section:

@@ -17,12 +17,14 @@ from ..errors import FitHubertError
 from .fluent_commands import TABLES, recordings, table_of
 from .iemocap import evaluation_files, read_iemocap
 from .librispeech import TRANSCRIPT
+from .snips import TABLE, find_recordings
 from .voxceleb1 import read_identification
 
 # Keys of the tasks' configs that say where a corpus lies.
 PLACES = (
     *("path", "libri_root", "file_path", "speech_commands_root", "speech_commands_test_root"),
     *("dev_meta_data", "test_meta_data", "meta_data", "root", "test_root", "trials", "dev_trials"),
+    "slots_file",
 )
 TASKS = (
     *("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv"),
@@ -101,6 +103,10 @@ def _files(place: Path) -> Iterator[tuple[Path, str]]:
 
 def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """Names and places of what a task reads; none of a task that is not known here."""
+    corpus = expert.get("corpus")
+    if task == "ctc" and isinstance(corpus, Mapping) and str(corpus.get("name")).lower() == "snips":
+        yield from _slots(corpus, expert["text"])
+        return
     if task in _LISTED:
         yield from _LISTED[task](expert["datarc"])
         return
@@ -153,6 +159,22 @@ def _emotions(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     for name, session in sessions.items():
         yield from ((f"{name} {file.name}", file) for file in evaluation_files(root, name))
         yield from ((f"recording {utterance.path}", root / utterance.path) for utterance in session.utterances)
+
+
+def _slots(corpus: Mapping[str, Any], text: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The recordings of the speakers that the config names, and what says their words and slots."""
+    root = Path(str(corpus["path"]))
+    yield "table", root / TABLE
+    yield from ((key, Path(str(text[key]))) for key in ("slots_file", "vocab_file"))
+    for folder in dict.fromkeys(f for name, v in corpus.items() if not name.endswith("_speakers") for f in _folders(v)):
+        there = (root / folder).is_dir()
+        for file in find_recordings(root, folder, corpus.get(f"{folder}_speakers")) if there else ():
+            yield f"recording {file.relative_to(root).as_posix()}", file
+
+
+def _folders(value: Any) -> list[str]:
+    """The folders of a split; none of what is no list."""
+    return [str(name) for name in value] if isinstance(value, list) else []
 
 
 _LISTED: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Path]]]] = {

@@ -10,7 +10,7 @@ from .config import DistillationConfig
 
 # Keys of the tasks' configs, s3prl's and ours, whose values are files or folders.
 _PATHS = (
-    *("path", "lexicon", "vocab_file", "libri_root", "bucket_file", "dict_path", "file_path"),
+    *("path", "lexicon", "vocab_file", "slots_file", "libri_root", "bucket_file", "dict_path", "file_path"),
     *("speech_commands_root", "speech_commands_test_root", "dev_meta_data", "test_meta_data", "meta_data"),
     *("root", "test_root", "trials", "dev_trials"),
 )

@@ -50,7 +50,7 @@ def evaluate_all_states(
         raise FitHubertError(f"-e {folder}: expected states-*.ckpt in it, found none; train first")
 
     runs = [read_run("-e", path) for path in states]  # a damaged one is told before the first is evaluated
-    task = task_of(runs[0]["Args"].downstream)
+    task = task_of(runs[0]["Args"].downstream, runs[0]["Config"])
     split = getattr(given, "evaluate_split", DEFAULTS["evaluate_split"])
 
     results = {path: evaluate([*argv, "-e", str(path)]) for path in states}

@@ -1,6 +1,6 @@
-"""`fithubert prepare`: the tables that s3prl's speech and emotion recognition read and its wheel lacks.
+"""`fithubert prepare`: the tables that s3prl's tasks read and its wheel lacks.
 
-Those of emotion recognition are in `corpora.iemocap`.
+Those of emotion recognition are in `corpora.iemocap`, those of slot filling in `corpora.snips`.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from ..corpora.iemocap import METADATA, prepare_iemocap
 from ..corpora.librispeech import Utterance, librispeech_report, read_splits, transcript_name
 from ..corpora.problems import require
+from ..corpora.snips import SLOTS, prepare_snips
 from ..errors import FitHubertError
 from ..files import atomic_path
 from ..runs.outputs import check_output_folder
@@ -27,13 +28,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert prepare",
         description="Write the files that s3prl's tasks need: librispeech, a table of lengths for each split and "
-        "char.dict for speech recognition; iemocap, the utterances of each fold for emotion recognition.",
+        "char.dict for speech recognition; iemocap, the utterances of each fold for emotion recognition; snips, the "
+        "slots file of slot filling where the corpus came without.",
         epilog="example: fithubert prepare librispeech /data/LibriSpeech --splits train-clean-100 dev-clean test-clean",
     )
-    parser.add_argument("corpus", choices=["librispeech", "iemocap"])
-    parser.add_argument("folder", metavar="DIR", help="holds train-clean-100 and so on; iemocap: Session1 to Session5")
+    parser.add_argument("corpus", choices=["librispeech", "iemocap", "snips"])
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help=f"where to write (DIR/{FOLDER}; of iemocap DIR/{METADATA})"
+        "folder", metavar="DIR", help="holds train-clean-100 and so on; iemocap: Session1 to Session5; snips: the table"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help=f"where to write (DIR/{FOLDER}; of iemocap DIR/{METADATA}, of snips DIR/{SLOTS})",
     )
     parser.add_argument(
         "--splits", nargs="+", metavar="SPLIT", help="librispeech: folders below DIR (all that hold transcripts)"
@@ -42,14 +49,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> None:
-    """`fithubert prepare CORPUS DIR`: see `prepare_librispeech` and `corpora.iemocap.prepare_iemocap`."""
+    """`fithubert prepare CORPUS DIR`: see `prepare_librispeech`, `corpora.iemocap` and `corpora.snips`."""
     args = build_parser().parse_args(argv)
     if args.corpus == "librispeech":
         prepare_librispeech(args.folder, args.output, args.splits)
-    elif args.splits is None:
-        prepare_iemocap(args.folder, args.output)
-    else:
+    elif args.splits is not None:
         raise FitHubertError(f"--splits: expected it with librispeech only, found it with {args.corpus}")
+    else:
+        {"iemocap": prepare_iemocap, "snips": prepare_snips}[args.corpus](args.folder, args.output)
 
 
 def prepare_librispeech(

@@ -25,12 +25,13 @@ from ..errors import FitHubertError
 from ..settings.files import MODEL_CONFIGS
 from ..upstream.hubconf import ENTRIES, check_source
 from .asr import check_prepared, check_tables
+from .ctc.libriphone import forget, phone_transcripts
+from .ctc.snips import check_slots
 from .joint_ks_sv.config import JointConfig
-from .libriphone import forget, phone_transcripts
 from .overrides import split_overrides
 from .past_run import by_name
 from .sv import check_lengths
-from .tasks import TASKS
+from .tasks import corpus_name, downstream_names
 
 # What a task's code, s3prl's or this module, looks up in its config; one of another task lacks some.
 _KEYS = {
@@ -54,6 +55,7 @@ _KEYS = {
     "emotion": ("datarc.root", "datarc.meta_data", "datarc.pre_load", "datarc.valid_ratio", "modelrc"),
     "joint_ks_sv": ("tasks",),
 }
+_SNIPS_KEYS = ("corpus.train", "text.vocab_file", "text.slots_file", "metric")  # beside those of "ctc"
 # Keys of what may lie in the folder that another key names.
 _INSIDE = (
     ("bucket_file", "libri_root"),
@@ -127,10 +129,12 @@ def complete(config: dict) -> None:
         if not Path(text["vocab_file"]).is_file():
             raise FitHubertError(
                 f"vocabulary {text['vocab_file']}: expected a file of that name, found none; "
-                "phone recognition's is packaged as phoneme.txt"
+                "packaged are phoneme.txt (phone recognition) and character.txt (slot filling)"
             )
     if "lexicon" in corpus:
         corpus["lexicon"] = [_resolved(source) for source in corpus["lexicon"]]
+    if "slots_file" in text and "path" in corpus:
+        text["slots_file"] = _found_in(corpus["path"], text["slots_file"])
     for key, root in _INSIDE:
         if key in data and root in data:
             data[key] = _found_in(data[root], data[key])
@@ -163,9 +167,11 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
     corpus, data = expert.get("corpus", {}), expert.get("datarc", {})
     if args.mode == "inference":
         _check_inference(args, data)
-    elif args.downstream == "ctc" and str(corpus["name"]).lower() in ("librispeech", "libriphone"):
+    elif args.downstream == "ctc" and corpus_name(config) in ("librispeech", "libriphone"):
         where = "config.downstream_expert.corpus"
         _check_librispeech(corpus["path"], f"{where}.path", _folders(args, config["runner"], corpus))
+    elif args.downstream == "ctc" and corpus_name(config) == "snips":
+        check_slots(corpus, expert["text"], _folders(args, config["runner"], corpus))
     elif args.downstream == "asr":
         where = "config.downstream_expert.datarc"
         folders = _folders(args, config["runner"], data)
@@ -189,7 +195,7 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
 def check_words(args: argparse.Namespace, config: dict) -> None:
     """Raise FitHubertError for words of phone recognition's transcripts that its lexicon lacks."""
     corpus = config["downstream_expert"].get("corpus", {})
-    if args.mode == "inference" or args.downstream != "ctc" or str(corpus.get("name")).lower() != "libriphone":
+    if args.mode == "inference" or args.downstream != "ctc" or corpus_name(config) != "libriphone":
         return
     forget()
     for split in _splits(args, config["runner"], list(corpus)):
@@ -200,12 +206,15 @@ def check_words(args: argparse.Namespace, config: dict) -> None:
 
 def check_task(args: argparse.Namespace, config: dict) -> None:
     """Raise FitHubertError unless the task is there, the config is one of it, and -i is a checkpoint."""
-    known = ", ".join([*(task.downstream for task in TASKS.values()), "joint_ks_sv"])
+    known = ", ".join([*downstream_names(), "joint_ks_sv"])
     if args.downstream is None:
         raise FitHubertError(f"-d: expected a task, found none; give one of {known}")
     if not has_module(f"s3prl.downstream.{args.downstream}.expert"):
         raise FitHubertError(f"-d {args.downstream}: no such task in s3prl; SUPERB's and ours: {known}")
-    keys = [f"downstream_expert.{key}" for key in _KEYS.get(args.downstream, ())]
+    names = _KEYS.get(args.downstream, ())
+    if args.downstream == "ctc" and corpus_name(config) == "snips":
+        names += _SNIPS_KEYS
+    keys = [f"downstream_expert.{key}" for key in names]
     for key in ("runner.total_steps", "runner.eval_dataloaders", "optimizer", "downstream_expert", *keys):
         value = config
         for name in key.split("."):
@@ -318,6 +327,10 @@ def _splits(args: argparse.Namespace, runner: dict, there: list[str]) -> list[st
 
 def _folders(args: argparse.Namespace, runner: dict, entries: dict) -> list[str]:
     """The folders of the splits that the run reads."""
-    lists = [key for key, entry in entries.items() if isinstance(entry, list) and key != "lexicon"]
+    lists = [key for key, entry in entries.items() if isinstance(entry, list) and not _no_split(key)]
     splits = _splits(args, runner, lists)
     return list(dict.fromkeys(folder for split in splits for folder in entries[split]))
+
+
+def _no_split(key: str) -> bool:
+    return key == "lexicon" or key.endswith("_speakers")

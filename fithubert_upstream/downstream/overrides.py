@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import FitHubertError
 from ..settings.files import nearest
 from ..settings.values import boolean, parse_value, whole
-from .tasks import TASKS
+from .tasks import corpus_name, downstream_names
 
 _SPLITS = {"train", "dev", "test", "dev-clean", "dev-other", "test-clean", "test-other"}
 _SPLIT_KEY = re.compile(r"downstream_expert\.(?:corpus|datarc)\.((?:train|dev|valid|test)[^.]*)")
@@ -104,10 +104,14 @@ def check_given(downstream: str, config: dict, given: Iterable[str], splits: Ite
     They belong to a head, loss or module that is not selected, or are splits of which nothing speaks. Tasks other than
     SUPERB's here are not looked at.
     """
-    if downstream not in [task.downstream for task in TASKS.values()]:
+    if downstream not in downstream_names():
         return
     runner, choices = config.get("runner", {}), {}
     read = {*_SPLITS, *splits, runner.get("train_dataloader"), *runner.get("eval_dataloaders", ())}
+    if corpus_name(config) == "snips":
+        corpus = config["downstream_expert"]["corpus"]
+        folders = [corpus[split] for split in read if isinstance(corpus.get(split), list | str)]
+        read |= {f"{name}_speakers" for found in folders for name in ([found] if isinstance(found, str) else found)}
     for block, selector in _SELECTED.items():
         for name, value in (_at(config, block) or {}).items():
             selected = _at(config, selector)

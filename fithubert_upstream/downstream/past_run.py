@@ -15,6 +15,7 @@ from ..distillation.remembered import absolute, difference, digest_of
 from ..errors import FitHubertError
 from ..settings.files import DOWNSTREAM_CONFIGS, available_configs, find_config, read_yaml
 from .flags import DEFAULTS, OF_A_RUN, with_defaults
+from .tasks import corpus_name
 
 JOB = "fithubert downstream"
 FILES = {"upstream_ckpt": "-k", "upstream_model_config": "-g"}
@@ -99,8 +100,8 @@ def begin(given: argparse.Namespace) -> tuple[argparse.Namespace, dict[str, Any]
     return args, config
 
 
-def check_init(args: argparse.Namespace, total_steps: int) -> None:
-    """Raise FitHubertError unless -i names a checkpoint of this task, upstream and feature."""
+def check_init(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
+    """Raise FitHubertError unless -i names a checkpoint of this task, upstream and feature, from before its end."""
     path = args.init_ckpt
     if not Path(path).is_file():
         raise FitHubertError(f"-i {path}: expected a checkpoint, found no such file; correct the path")
@@ -114,6 +115,10 @@ def check_init(args: argparse.Namespace, total_steps: int) -> None:
         flag, was, now = {**OF_A_RUN, **FILES}[name], getattr(then, name, DEFAULTS[name]), getattr(args, name)
         if was != now:
             raise FitHubertError(f"-i {path}: expected a checkpoint of {flag} {now}, found one of {flag} {was}")
+    was, now = corpus_name(states["Config"]), corpus_name(config)
+    if was != now:  # -d ctc is two tasks
+        raise FitHubertError(f"-i {path}: expected a checkpoint of corpus.name {now}, found one of {was or 'none'}")
+    total_steps = config.get("runner", {}).get("total_steps", 0)
     if args.mode == "train" and states.get("Step", 0) >= total_steps:
         raise FitHubertError(
             f"-i {path}: expected a checkpoint from before config.runner.total_steps={total_steps}, found step "

@@ -1,7 +1,7 @@
 """s3prl's `run_downstream.py`, with our upstreams, on today's PyTorch: the same flags and the same code.
 
-What is added: `-c` finds the packaged configs, `${VARIABLES}` in configs are filled in, phone
-recognition has its corpus module and phone set, speaker verification runs on any device and corpus, `-d joint_ks_sv`,
+What is added: `-c` finds the packaged configs, `${VARIABLES}` in configs are filled in, phone recognition and slot
+filling have their corpus modules and symbols, speaker verification runs on any device and corpus, `-d joint_ks_sv`,
 `--skip-oov`, `--all-states`, `--feature-cache`, `--device` is the CPU where there is no GPU, mistakes are
 told before a model is built, and checkpoints are written whole or not at all.
 """
@@ -44,9 +44,10 @@ from .repairs.hf_hub import huggingface_upstream
 from .repairs.models import checked_models
 from .run_corpus import compare_corpus
 
-# What s3prl looks up by name and its wheel lacks: the corpus of phone recognition, which a clone has, and our task.
+# What s3prl looks up by name and its wheel lacks: the corpora of its CTC task, which a clone may have, and our task.
 _MODULES = {
-    "s3prl.downstream.ctc.corpus.libriphone": "fithubert_upstream.downstream.libriphone",
+    "s3prl.downstream.ctc.corpus.libriphone": "fithubert_upstream.downstream.ctc.libriphone",
+    "s3prl.downstream.ctc.corpus.snips": "fithubert_upstream.downstream.ctc.snips",
     "s3prl.downstream.joint_ks_sv.expert": "fithubert_upstream.downstream.joint_ks_sv.expert",
 }
 
@@ -157,7 +158,7 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
     """s3prl's config, completed and checked."""
     checks.check_upstream(args, hub)
     if args.init_ckpt is not None and args.past_exp is None:
-        check_init(args, config.get("runner", {}).get("total_steps", 0))
+        check_init(args, config)
     if ours.feature_cache is not None and (args.upstream_trainable or args.hub != "torch"):
         found = "-f, with which features change" if args.upstream_trainable else f"--hub {args.hub}"
         raise FitHubertError(
@@ -179,7 +180,7 @@ def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub
 
 
 def provide_modules() -> Callable[[], None]:
-    """Give s3prl the corpus of phone recognition, where it has none, and the task joint_ks_sv.
+    """Give s3prl the corpora of phone recognition and slot filling, where it has none, and the task joint_ks_sv.
 
     Returns a function that takes them away again.
     """

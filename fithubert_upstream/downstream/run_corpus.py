@@ -9,20 +9,24 @@ from ..corpora.fluent_commands import slot_values, table_of
 from ..corpora.state import changed, corpus_state
 from ..errors import FitHubertError
 from .asr import symbols
+from .ctc import snips
 from .past_run import read_run
+from .tasks import corpus_name
 
 
 def compare_corpus(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
     """Record the corpus of a new training run; compare it when the run is resumed, and compare what numbers outputs.
 
     Resuming on another corpus prints a notice. Evaluation accepts any corpus, but speech recognition must use the
-    dictionary of the training run, and intent classification its actions, objects and locations. Checkpoints of older
+    dictionary of the training run, intent classification its actions, objects and locations, and slot filling its
+    characters and slots. Checkpoints of older
     versions, which recorded neither, are accepted.
 
     Raises
     ------
     FitHubertError
-        `char.dict`, or the table to train on, numbers the outputs otherwise than when the model was trained.
+        `char.dict`, the table to train on, or the files of characters and slots number the outputs otherwise than when
+        the model was trained.
     """
     begun = args.begun if hasattr(args, "begun") else {}
     if args.mode == "train" and (now := corpus_state(args.downstream, config)):
@@ -45,6 +49,16 @@ def compare_corpus(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
                 f"{table_of(data['file_path'], 'train')}: expected actions, objects and locations in the order that "
                 f"the model was trained with, found {found} in the place of {was}: the corpus has changed since; train "
                 "again, or give the old one with -o config.downstream_expert.datarc.file_path="
+            )
+    elif args.downstream == "ctc" and corpus_name(config) == "snips":
+        text = config["downstream_expert"]["text"]
+        now = snips.symbols(text)
+        if (then := _numbered(args, begun, now)) != now:
+            was, found = next(pair for pair in zip_longest(then, now, fillvalue="nothing") if len(set(pair)) > 1)
+            raise FitHubertError(
+                f"{text['vocab_file']} and {text['slots_file']}: expected characters and slots in the order that the "
+                f"model was trained with, found {found!r} in the place of {was!r}; train again, or give the old files "
+                "with -o config.downstream_expert.text.slots_file="
             )
 
 

@@ -1,8 +1,25 @@
 """SUPERB's tasks that are run here: their names in s3prl, their corpora and what they are judged by."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..errors import FitHubertError
+
+
+@dataclass(frozen=True)
+class Number:
+    """A further number of a task, beside the one that chooses.
+
+    Attributes
+    ----------
+    tag, metric, scale
+        As those of `Task`.
+    """
+
+    tag: str
+    metric: str
+    scale: float = 100
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,10 @@ class Task:
         The checkpoint that it chose.
     folds : int
         Runs of a cross-validation, over which SUPERB takes the mean.
+    corpus_name : str
+        The config's `corpus.name`, by which tasks of one `downstream` are told apart; "" where there is one.
+    more : dict
+        Key of `superb.metrics.METRICS` -> a further number.
     """
 
     key: str
@@ -45,17 +66,32 @@ class Task:
     dev: str = "dev"
     best: str = "dev-best.ckpt"
     folds: int = 1
+    corpus_name: str = ""
+    more: Mapping[str, Number] = field(default_factory=dict, hash=False)
 
     def result(self, scalars: dict[str, float], split: str | None = None) -> float:
         """The task's result in percent, out of what a run logged."""
         return self.scale * scalars[self.tag.format(split=split or self.split)]
+
+    def further(self, scalars: dict[str, float], split: str | None = None) -> dict[str, float]:
+        """Those of `more` that a run logged, in percent."""
+        tags = {key: number.tag.format(split=split or self.split) for key, number in self.more.items()}
+        return {key: self.more[key].scale * scalars[tag] for key, tag in tags.items() if tag in scalars}
 
     def fold(self, number: int) -> "Task":
         """The task of one fold, counted from 1: s3prl logs the fold's number."""
         return replace(self, tag=self.tag.replace("{fold}", str(number)))
 
 
-PR = Task("pr", "Phone recognition", "ctc", "LIBRISPEECH", "ctc-libriphone/{split}-per", "PER %")
+PR = Task(
+    "pr",
+    "Phone recognition",
+    "ctc",
+    "LIBRISPEECH",
+    "ctc-libriphone/{split}-per",
+    "PER %",
+    corpus_name="libriphone",
+)
 ASR = Task(
     "asr",
     "Speech recognition",
@@ -106,19 +142,49 @@ ER = Task(
     higher_is_better=True,
     folds=5,
 )
-TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER)}
+SF = Task(
+    "sf",
+    "Slot filling",
+    "ctc",
+    "AUDIO_SNIPS",
+    "ctc-snips/{split}-slot_type_f1",
+    "F1 %",
+    higher_is_better=True,
+    corpus_name="snips",
+    more={"sf_cer": Number("ctc-snips/{split}-slot_value_cer", "CER %")},
+)
+TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, SF)}
 
 
-def task_of(downstream: str) -> Task:
-    """The task of a `-d` name.
+def corpus_name(config: Mapping[str, Any] | None) -> str:
+    """The `corpus.name` of a config in small letters, as s3prl compares it; "" where it has none."""
+    expert = (config or {}).get("downstream_expert")
+    corpus = expert.get("corpus") if isinstance(expert, Mapping) else None
+    return str(corpus.get("name", "")).lower() if isinstance(corpus, Mapping) else ""
+
+
+def downstream_names() -> list[str]:
+    """s3prl's -d of all tasks, once each."""
+    return list(dict.fromkeys(task.downstream for task in TASKS.values()))
+
+
+def task_of(downstream: str, config: Mapping[str, Any] | None = None) -> Task:
+    """The task of a `-d` name; of one that means several, by the corpus of its config.
 
     Raises
     ------
     FitHubertError
         It is none of SUPERB's that are known here.
     """
-    for task in TASKS.values():
-        if task.downstream == downstream:
+    found = [task for task in TASKS.values() if task.downstream == downstream]
+    for task in found:
+        if task.corpus_name in ("", corpus_name(config)):
             return task
-    known = ", ".join(task.downstream for task in TASKS.values())
+    if found:
+        names = ", ".join(task.corpus_name for task in found)
+        raise FitHubertError(
+            f"-d {downstream}: expected config.downstream_expert.corpus.name to be one of {names}, whose result is "
+            f"known; found {corpus_name(config) or 'none'}"
+        )
+    known = ", ".join(downstream_names())
     raise FitHubertError(f"-d {downstream}: expected one of {known}, whose result is known; found another task")

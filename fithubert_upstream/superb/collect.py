@@ -22,6 +22,8 @@ class Cell:
     ----------
     value, spread : float
         Mean over seeds, and their sample standard deviation; a seed's result is the mean over folds.
+    more : dict
+        Key of each further number of the task -> the same two.
     notes : tuple of str
     layers : list of float, optional
         Learned weights of hidden states, mean over the runs.
@@ -33,10 +35,15 @@ class Cell:
 
     value: float
     spread: float | None = None
+    more: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     layers: list[float] | None = None
     search: list[dict[str, Any]] | None = None
     runs: list[dict[str, Any]] = field(default_factory=list)
+
+    def numbers(self, key: str) -> dict[str, tuple[float, float | None]]:
+        """Key of each of the task's numbers, of which `key` is the first -> its value and spread."""
+        return {key: (self.value, self.spread), **self.more}
 
     def results(self) -> Any:
         """For results.json: the run, or a list of several."""
@@ -52,13 +59,22 @@ def collect(jobs: Sequence[HasResult]) -> Cell | None:
     if not whole:
         return None
     runs = [run for runs in whole for run in runs if run is not None]
-    means = [statistics.fmean(run["value"] for run in one if run is not None) for one in whole]
+    value, spread = _over_seeds([[run["value"] for run in one if run is not None] for one in whole])
+    keys = [key for key in runs[0].get("more", {}) if all(key in run.get("more", {}) for run in runs)]
+    more = {key: _over_seeds([[run["more"][key] for run in one if run is not None] for one in whole]) for key in keys}
     weights = [run["layer_weights"] for run in runs if run.get("layer_weights")]
     return Cell(
-        statistics.fmean(means),
-        statistics.stdev(means) if len(means) > 1 else None,
+        value,
+        spread,
+        more,
         tuple(dict.fromkeys(run["note"] for run in runs if run["note"])),
         [statistics.fmean(layer) for layer in zip(*weights, strict=True)] if weights else None,
         next((run["search"] for run in runs if run.get("search")), None),
         runs,
     )
+
+
+def _over_seeds(values: Sequence[Sequence[float]]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation of seeds, each the mean over its folds; no deviation of one."""
+    means = [statistics.fmean(folds) for folds in values]
+    return statistics.fmean(means), statistics.stdev(means) if len(means) > 1 else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..compat.s3prl_settings import read_settings
 from ..downstream.overrides import check_given, put
-from ..downstream.tasks import TASKS
+from ..downstream.tasks import TASKS, task_of
 from ..errors import FitHubertError
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 
@@ -26,7 +26,7 @@ class Settings:
     ----------
     configs : str
         `full` (SUPERB's own) or `mini`.
-    librispeech, speech_commands, voxceleb1, fluent_commands, iemocap : str, optional
+    librispeech, speech_commands, voxceleb1, fluent_commands, iemocap, audio_snips : str, optional
         Folders of the corpora; None takes the environment variable of that name.
     overrides : tuple of (task, key, value)
         Changes to configs, such as ("asr", "runner.total_steps", 100).
@@ -50,6 +50,7 @@ class Settings:
     voxceleb1: str | None = None
     fluent_commands: str | None = None
     iemocap: str | None = None
+    audio_snips: str | None = None
     overrides: tuple[tuple[str, str, Any], ...] = ()
     splits: tuple[list[str], list[str], list[str]] | None = None
     skip_oov: bool = False
@@ -104,6 +105,11 @@ def task_config(
     name = f"{key}.yaml" if settings.configs == "full" else f"mini/{key}.yaml"
     config = read_yaml(find_config(name, DOWNSTREAM_CONFIGS))
     config = changed_config(config, changes, key, TASKS[key].downstream)
+    if (found := task_of(TASKS[key].downstream, config).key) != key:
+        raise FitHubertError(
+            f"--override {key}:downstream_expert.corpus.name: expected {TASKS[key].corpus_name}, found the corpus of "
+            f"{found}; leave it out"
+        )
     return expand_variables(config, "", variables, f"--override {key}:")
 
 

@@ -250,12 +250,16 @@ def _report(jobs: Iterable[Job], parameters: dict[str, int], settings: Settings,
         cells[job.upstream.label].setdefault(job.task.key, []).append(job)
     found = {label: {key: collect(runs) for key, runs in tasks.items()} for label, tasks in cells.items()}
     found = {label: {key: cell for key, cell in tasks.items() if cell is not None} for label, tasks in found.items()}
+    numbers: dict[str, dict[str, tuple[float, float | None]]] = {label: {} for label in found}
+    for label, done in found.items():
+        for key, cell in done.items():
+            numbers[label] |= cell.numbers(key)
     rows = [
         Row(
             label,
             parameters[label],
-            **{key: cell.value for key, cell in done.items()},
-            spread={key: cell.spread for key, cell in done.items() if cell.spread is not None},
+            **{key: value for key, (value, _) in numbers[label].items()},
+            spread={key: spread for key, (_, spread) in numbers[label].items() if spread is not None},
             note="; ".join(dict.fromkeys(note for cell in done.values() for note in cell.notes)),
             comparable=settings.comparable,
         )

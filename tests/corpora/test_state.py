@@ -8,22 +8,25 @@ import pytest
 from fithubert_upstream.corpora.iemocap import prepare_iemocap
 from fithubert_upstream.corpora.state import DIGEST, FILES, corpus_state
 from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.settings.files import MODEL_CONFIGS
 
 from ..helpers import small_corpora
 from ..helpers.audio import noise
 
 FIRST = "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
-CORPORA = {"fluent_commands": "fluent_commands", "voxceleb1": "voxceleb1", "emotion": "iemocap"}
-COUNTS = {"fluent_commands": 3 + 12, "voxceleb1": 1 + 12, "emotion": 5 + 20}
+CORPORA = {"fluent_commands": "fluent_commands", "voxceleb1": "voxceleb1", "emotion": "iemocap", "ctc": "snips"}
+COUNTS = {"fluent_commands": 3 + 12, "voxceleb1": 1 + 12, "emotion": 5 + 20, "ctc": 3 + 18}
 AUDIO = {
     "fluent_commands": "wavs/speakers/s2/test-0.wav",
     "voxceleb1": "test/wav/id10101/s1/00001.wav",
     "emotion": FIRST,
+    "ctc": "test/Ann2-snips-test-0.wav",
 }
 EDITED = {
     "fluent_commands": ("data/valid_data.csv", "lights", "lamp"),
     "voxceleb1": ("veri_test_class.txt", "1 id10001", "2 id10001"),
     "emotion": ("Session1/dialog/EmoEvaluation/Ses01F_impro01.txt", "neu", "sad"),
+    "ctc": ("all.iob.snips.txt", "CAT", "HAT"),
 }
 
 
@@ -33,6 +36,12 @@ def make(task, root):
 
 
 def state(task, root, **more):
+    if task == "ctc":
+        splits = {"train": ["train"], "dev": ["valid"], "test": ["test"]}
+        text = {"vocab_file": str(MODEL_CONFIGS[0] / "character.txt"), "slots_file": f"{root}/slots.txt"}
+        corpus = {"name": "Snips", "path": str(root), "bucketing": True, **splits, **more}
+        files = text if root.is_dir() else dict.fromkeys(text, f"{root}/no")
+        return corpus_state(task, {"downstream_expert": {"corpus": corpus, "text": files}}, progress=False)
     places = {"fluent_commands": {}, "voxceleb1": {"meta_data": f"{root}/veri_test_class.txt"}}
     data = {"file_path": str(root), **places.get(task, {"root": str(root), "meta_data": f"{root}/meta_data"}), **more}
     return corpus_state(task, {"downstream_expert": {"datarc": data}}, progress=False)
@@ -62,6 +71,16 @@ def test_what_is_noticed(task, tmp_path):
     audio.unlink()
     states.append(state(task, root))
     assert len({found[DIGEST] for found in states}) == 4 and states[-1][FILES] == COUNTS[task] - 1
+
+
+def test_other_speakers_and_slots_are_another_corpus(tmp_path):
+    root = make("ctc", tmp_path)
+    first, less = state("ctc", root), state("ctc", root, train_speakers=["Ann0"])
+    assert (first[FILES], less[FILES]) == (21, 18)
+    (root / "slots.txt").write_text("O\nplaylist\nartist")
+    assert state("ctc", root)[DIGEST] != first[DIGEST]
+    (root / "test" / "Carl-snips-test-0.wav").write_bytes(b"more")
+    assert state("ctc", root, test_speakers=["Ann2", "Bob2"])[FILES] == 21 and state("ctc", root)[FILES] == 22
 
 
 def test_what_is_prepared_of_a_corpus_is_no_part_of_it(tmp_path):

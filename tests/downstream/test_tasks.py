@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from fithubert_upstream.downstream.tasks import TASKS, task_of
+from fithubert_upstream.downstream.tasks import TASKS, Task, corpus_name, downstream_names, task_of
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
 
@@ -29,6 +29,7 @@ def test_names_are_those_of_the_configs(key, size):
         ("ic", "fluent_commands/test-acc", 0.9834, 98.34),
         ("sid", "voxceleb1/test-acc", 0.8142, 81.42),
         ("er", "emotion-fold5/test-acc", 0.6492, 64.92),
+        ("sf", "ctc-snips/test-slot_type_f1", 0.8853, 88.53),
     ],
 )
 def test_result_is_in_percent(key, tag, value, percent):
@@ -36,13 +37,38 @@ def test_result_is_in_percent(key, tag, value, percent):
     assert task.key == key
     assert task.result({tag: value, "other/test-loss": 3}) == pytest.approx(percent)
     assert task.result({tag.replace("test", "dev"): value}, task.split.replace("test", "dev")) == pytest.approx(percent)
-    assert task.higher_is_better == (key in ("ks", "ic", "sid", "er"))
+    assert task.higher_is_better == (key in ("ks", "ic", "sid", "er", "sf"))
     with pytest.raises(KeyError):
         task.result({tag: value}, "train")
 
 
 def test_tasks_by_s3prls_names():
-    names = ("ctc", "asr", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion")
-    assert [task_of(name).key for name in names] == list(TASKS)
+    names = ("asr", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion")
+    assert [task_of(name).key for name in names] == [key for key in TASKS if key not in ("pr", "sf")]
+    assert [task_of("ctc", of_corpus(name)).key for name in ("libriphone", "SNIPS")] == ["pr", "sf"]
+    for name in ("librispeech", ""):
+        with pytest.raises(FitHubertError, match="^-d ctc: expected .*corpus.name to be one of libriphone, snips"):
+            task_of("ctc", of_corpus(name))
+    with pytest.raises(FitHubertError, match="found none$"):
+        task_of("ctc")
+    assert downstream_names().count("ctc") == 1
     with pytest.raises(FitHubertError, match="^-d mosei: expected one of ctc, asr, speech_commands, sv_voxceleb1"):
         task_of("mosei")
+
+
+def of_corpus(name):
+    return {"downstream_expert": {"corpus": {"name": name}}}
+
+
+def test_names_of_a_corpus():
+    assert corpus_name(of_corpus("Snips")) == "snips"
+    for config in (None, {}, {"downstream_expert": None}, {"downstream_expert": {"corpus": "x"}}):
+        assert corpus_name(config) == ""
+
+
+def test_further_numbers():
+    logged = {"ctc-snips/test-slot_type_f1": 0.5, "ctc-snips/test-slot_value_cer": 0.252, "ctc-snips/dev-cer": 1}
+    assert TASKS["sf"].further(logged) == pytest.approx({"sf_cer": 25.2})
+    assert TASKS["sf"].further(logged, "dev") == TASKS["pr"].further(logged) == {}
+    assert len({*TASKS.values()}) == len(TASKS)  # they can be hashed
+    assert Task("x", "X", "x", "X", "x", "x").more == {}

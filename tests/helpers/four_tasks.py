@@ -17,6 +17,7 @@ SIZES = {
     "ic": BATCHES,
     "sid": BATCHES,
     "er": BATCHES,
+    "sf": f"{CORPUS}.num_workers=0,,{CORPUS}.batch_size=2,,config.downstream_expert.model.RNNs.dim=[16]",
 }
 ALL = ["pr", "asr", "ks", "sv"]
 CLASSIFICATION = ["ic", "sid", "er"]

@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 
 from fithubert_upstream.corpora.iemocap import SESSIONS, prepare_iemocap
+from fithubert_upstream.corpora.snips import FOLDERS, TABLE, prepare_snips
 from fithubert_upstream.corpora.speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, speech_commands_part
 from fithubert_upstream.corpora.voxceleb1 import IDENTIFICATION
 from fithubert_upstream.downstream.asr import prepare_librispeech
@@ -100,6 +101,25 @@ def iemocap(root: Path, prepared: bool = True) -> Path:
         (folder / f"{dialogue}.txt").write_text("".join(lines))
     if prepared:
         prepare_iemocap(root, progress=False)
+    return root
+
+
+def snips(root: Path) -> Path:
+    """Two speakers in each split, who say the same three sentences of 0.8 s and more, and the slots file."""
+    said = [
+        ("PLAY THE HAT", "O artist artist", "PlayMusic"),
+        ("ADD CAT TO MAT", "O artist O playlist", "AddToPlaylist"),
+        ("THE MAT SAT", "O O O", "Other"),
+    ]
+    lines = []
+    for s, folder in enumerate(FOLDERS):
+        for speaker in (f"Ann{s}", f"Bob{s}"):
+            for i, (text, slots, intent) in enumerate(said):
+                name = f"{speaker}-snips-{folder}-{i}"
+                noise(root / folder / f"{name}.wav", 0.8 + 0.1 * i, seed=10 * s + i)
+                lines.append(f"{name} BOS {text} EOS\tO {slots} {intent}\n")
+    (root / TABLE).write_text("".join(lines))
+    prepare_snips(root, progress=False)
     return root
 
 

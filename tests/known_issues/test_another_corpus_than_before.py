@@ -14,7 +14,7 @@ from fithubert_upstream.data.loader import DataConfig, build_dataloader
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.downstream.asr import check_tables, prepare_librispeech
-from fithubert_upstream.downstream.libriphone import forget, phone_transcripts
+from fithubert_upstream.downstream.ctc.libriphone import forget, phone_transcripts
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.configs import task_changes, task_config

@@ -18,9 +18,9 @@ from fithubert_upstream.corpora.speech_commands import check_speech_commands
 from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
 from fithubert_upstream.data.sources import AudioFolder
 from fithubert_upstream.downstream.asr import prepare_librispeech
+from fithubert_upstream.downstream.ctc.libriphone import phone_transcripts
 from fithubert_upstream.downstream.joint_ks_sv.clips import _recordings, read_keywords
 from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig
-from fithubert_upstream.downstream.libriphone import phone_transcripts
 from fithubert_upstream.downstream.repairs import datasets as s3prl_datasets
 from fithubert_upstream.errors import FitHubertError
 

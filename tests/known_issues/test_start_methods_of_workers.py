@@ -85,7 +85,8 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
     from s3prl.downstream.asr.dictionary import Dictionary
     from s3prl.downstream.ctc.data import collect_audio_batch
 
-    from fithubert_upstream.downstream.libriphone import LibriPhoneDataset
+    from fithubert_upstream.downstream.ctc.libriphone import LibriPhoneDataset
+    from fithubert_upstream.downstream.ctc.snips import SnipsDataset
     from fithubert_upstream.downstream.repairs.datasets import (
         Emotions,
         IdentifiedClips,
@@ -96,7 +97,7 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
         intents_table,
     )
 
-    libri, commands, vox, fluent, actors = (getattr(small_corpora, name)(tmp_path / name) for name in CORPORA)
+    libri, commands, vox, fluent, actors, snips = (getattr(small_corpora, name)(tmp_path / name) for name in CORPORA)
     table = intents_table(str(fluent / "data" / "test_data.csv"))
     slots = {slot: {value: 0 for value in table[slot]} for slot in ("action", "object", "location")}
     emotions = next(actors.rglob("test_meta_data.json"))
@@ -110,6 +111,7 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
         "ic": Intents(table, str(fluent), slots),
         "sid": IdentifiedClips("test", vox, str(vox / "veri_test_class.txt")),
         "er": Emotions(str(actors), str(emotions), pre_load=True),
+        "sf": SnipsDataset(["train"], words, 2, str(snips)),
         "joint": ScoredClips([(Clip(next(vox.rglob("*.wav")), "x"), 0)], [], 0.0),
     }
     datasets["pr"].collate_fn = partial(collect_audio_batch, split="dev")
@@ -120,7 +122,7 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
     assert [pickle.dumps(item) for item in found] == [pickle.dumps(list(item)) for item in one_each]
 
 
-CORPORA = ("librispeech", "speech_commands", "voxceleb1", "fluent_commands", "iemocap")
+CORPORA = ("librispeech", "speech_commands", "voxceleb1", "fluent_commands", "iemocap", "snips")
 
 
 class WhateverTokenizer:

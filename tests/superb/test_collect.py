@@ -31,3 +31,12 @@ def test_layers_notes_and_search():
     cell = collect([one, Run(2, 20.0, layer_weights=[0.4, 0.6], note="late")])
     assert cell.layers == pytest.approx([0.3, 0.7]) and cell.notes == ("late",) and cell.search == [{"lr": 1}]
     assert collect([Run(1, 5.0)]).results() == {"value": 5.0, "note": ""}
+
+
+def test_further_numbers_have_mean_and_spread_too():
+    runs = [Run(1, 10.0, more={"sf_cer": 30.0}), Run(2, 20.0, more={"sf_cer": 50.0})]
+    numbers = collect(runs).numbers("sf")
+    assert numbers["sf"] == pytest.approx((15.0, 7.0711), abs=1e-4)
+    assert numbers["sf_cer"] == pytest.approx((40.0, 14.1421), abs=1e-4)
+    assert collect(runs[:1]).numbers("sf") == {"sf": (10.0, None), "sf_cer": (30.0, None)}
+    assert collect([Run(1, 5.0), *runs]).numbers("pr").keys() == {"pr"}  # of an older version

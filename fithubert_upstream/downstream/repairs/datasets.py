@@ -120,17 +120,18 @@ class Utterances(SequenceDataset):
 def collect_utterances(
     batch: Sequence, split: str, half_batch_size_wav_len: int = 300_000
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
-    """A batch of phone recognition: waveforms, longest first, their tokens and their names.
+    """A batch of phone recognition or slot filling: waveforms, longest first, their tokens and their names.
 
-    s3prl's own cuts names at their first dot. As there, a batch to train on whose first utterance is longer than
-    `half_batch_size_wav_len` samples is cut in half.
+    s3prl's own cuts names at their first dot; here they come with the utterance, or are those of LibriSpeech. As there,
+    a batch to train on whose first utterance is longer than `half_batch_size_wav_len` samples is cut in half.
     """
     items = batch if isinstance(batch[0], tuple) else batch[0]  # with buckets, an item is a list of utterances
     if split == "train" and len(items) > 1 and len(_samples(items[0][0])) > half_batch_size_wav_len:
         items = items[: len(items) // 2]
-    read = sorted(((_samples(file), tokens, file) for file, tokens in items), key=lambda one: len(one[0]), reverse=True)
-    waveforms = [samples for samples, _, _ in read]
-    return waveforms, [np.array(tokens) for _, tokens, _ in read], [utterance_name(Path(file)) for _, _, file in read]
+    named = [(file, tokens, name[0] if name else utterance_name(Path(file))) for file, tokens, *name in items]
+    read = sorted(((_samples(file), *rest) for file, *rest in named), key=lambda one: len(one[0]), reverse=True)
+    waveforms, tokens, names = zip(*read, strict=True)
+    return list(waveforms), [np.array(one) for one in tokens], list(names)
 
 
 def _samples(file: str | Path) -> np.ndarray:

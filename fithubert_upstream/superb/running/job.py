@@ -238,7 +238,9 @@ class Job:
 
     def measured(self, scores: dict[str, float]) -> dict[str, Any]:
         """What result.json keeps of the test's scores."""
-        return {"value": self.task.result(scores), "metric": self.task.metric}
+        found = {"value": self.task.result(scores), "metric": self.task.metric}
+        more = self.task.further(scores)
+        return {**found, "more": more} if more else found
 
     def _checkpoint(self) -> tuple[list[str], str]:
         """Flags that name what is tested, and what to say of it."""

@@ -3,8 +3,8 @@
 from functools import lru_cache
 from pathlib import Path
 
-from ..corpora import cmudict
-from ..errors import FitHubertError
+from ...corpora import cmudict
+from ...errors import FitHubertError
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()

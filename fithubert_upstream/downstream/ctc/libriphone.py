@@ -9,19 +9,16 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
-from torch.utils.data import Dataset
-
-from ..corpora import librispeech
-from ..corpora.librispeech import find_transcripts, read_transcript
-from ..errors import FitHubertError
+from ...corpora import librispeech
+from ...corpora.librispeech import find_transcripts, read_transcript
+from ...errors import FitHubertError
+from .buckets import Buckets
 from .phones import load_lexicon, read_lexicon
 
 logger = logging.getLogger(__name__)
 
-Item = tuple[Path, list[int]]  # audio file, its phones' tokens
 
-
-class LibriPhoneDataset(Dataset):
+class LibriPhoneDataset(Buckets):
     """Utterances of LibriSpeech-like splits, as (audio file, phone tokens), longest transcript first.
 
     Parameters
@@ -68,20 +65,7 @@ class LibriPhoneDataset(Dataset):
                     f"vocabulary: expected every phone of the transcripts, found no {unknown}; "
                     "set config.downstream_expert.text.vocab_file=phoneme.txt"
                 )
-        # Longest first, so that what is too long for memory fails at once. Ties: by name.
-        self.items: list[Item] = sorted(items, key=lambda item: (-len(item[1]), item[0].name))
-        self.bucket_size = min(bucket_size, len(self.items))
-        self.bucketing = bucket_size > 1
-
-    def __len__(self) -> int:
-        """The number of utterances; with buckets, one starts at each of them."""
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Item | list[Item]:
-        if not self.bucketing:
-            return self.items[index]
-        start = min(index, len(self.items) - self.bucket_size)
-        return self.items[start : start + self.bucket_size]
+        super().__init__(items, bucket_size)
 
 
 # s3prl makes a new dataset for every epoch and every evaluation: read the files, and warn, once.

@@ -9,8 +9,8 @@ import soundfile
 
 from fithubert_upstream.compat import s3prl as s3prl_compat
 from fithubert_upstream.compat.modules import provide_module
-from fithubert_upstream.downstream.libriphone import LibriPhoneDataset
-from fithubert_upstream.downstream.phones import PHONES
+from fithubert_upstream.downstream.ctc.libriphone import LibriPhoneDataset
+from fithubert_upstream.downstream.ctc.phones import PHONES
 from fithubert_upstream.errors import FitHubertError
 
 s3prl_compat.apply()
@@ -74,7 +74,7 @@ def test_s3prls_loader_reads_it(corpus):
     """Through s3prl's own create_dataset and collate function."""
     import torch
 
-    from fithubert_upstream.downstream import libriphone
+    from fithubert_upstream.downstream.ctc import libriphone
 
     remove = provide_module("s3prl.downstream.ctc.corpus.libriphone", libriphone)
     try:

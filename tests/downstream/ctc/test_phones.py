@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fithubert_upstream.downstream.phones import PHONES, load_lexicon
+from fithubert_upstream.downstream.ctc.phones import PHONES, load_lexicon
 from fithubert_upstream.errors import FitHubertError
 
 
