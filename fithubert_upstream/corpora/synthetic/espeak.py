@@ -3,6 +3,7 @@
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,8 @@ ESPEAK_RATE = 22050
 
 # From espeak-ng/speak_lib.h.
 AUDIO_OUTPUT_SYNCHRONOUS = 2
+PHONEME_EVENTS = 1
+EVENT_PHONEME, EVENTS_END = 7, 0
 CHARS_UTF8 = 1
 POS_CHARACTER = 1
 PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
@@ -65,7 +68,27 @@ def library_paths() -> tuple[str, bytes]:
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path().encode()
 
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # ms
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),  # of a phoneme: its name
+    ]
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class Phone(NamedTuple):
+    """A phone as eSpeak names it, and when it begins, in seconds; an empty name is a pause."""
+
+    name: str
+    start: float
 
 
 def speak(text: str, voice: Voice, seed: int = 0) -> np.ndarray:
@@ -94,18 +117,29 @@ def speak(text: str, voice: Voice, seed: int = 0) -> np.ndarray:
     FitHubertError
         eSpeak has no such voice, or says nothing.
     """
+    return speak_phones(text, voice, seed)[0]
+
+
+def speak_phones(text: str, voice: Voice, seed: int = 0) -> tuple[np.ndarray, list[Phone]]:
+    """`speak`, and the phones it said, each up to the start of the next."""
     path, data = library_paths()
     parts: list[np.ndarray] = []
+    phones: list[Phone] = []
 
     @_CALLBACK
-    def collect(samples, count, _events):
+    def collect(samples, count, events):
         if samples and count > 0:
             parts.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+        number = 0
+        while events and events[number].type != EVENTS_END:
+            if events[number].type == EVENT_PHONEME:
+                phones.append(Phone(events[number].id.decode(), events[number].audio_position / 1000))
+            number += 1
         return 0
 
     library = ctypes.CDLL(path)
     try:
-        if library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0) != ESPEAK_RATE:
+        if library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, PHONEME_EVENTS) != ESPEAK_RATE:
             raise FitHubertError(f"eSpeak NG does not start at {ESPEAK_RATE} Hz: reinstall espeakng-loader")
         library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         ctypes.CDLL(None).srand(ctypes.c_uint(seed))  # the breath of Klatt voices such as Reed is its rand()
@@ -124,4 +158,4 @@ def speak(text: str, voice: Voice, seed: int = 0) -> np.ndarray:
         ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
     if not any(part.any() for part in parts):
         raise FitHubertError(f"eSpeak NG says nothing for {text!r} with {voice.name}: give it words")
-    return np.concatenate(parts).astype(np.float32) / 32768
+    return np.concatenate(parts).astype(np.float32) / 32768, phones

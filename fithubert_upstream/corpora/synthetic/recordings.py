@@ -6,7 +6,7 @@ import numpy as np
 import soxr
 
 from ...audio import SAMPLE_RATE
-from .espeak import ESPEAK_RATE, Voice, speak
+from .espeak import ESPEAK_RATE, Phone, Voice, speak_phones
 from .sentences import random_sentence
 
 # Also in lengths.py, which imports torch: 2 s for each process that synthesises speech and needs none.
@@ -19,7 +19,12 @@ NOISES = (*NOISE_SLOPES, "running_tap", "mains_hum", "babble")
 
 def say(text: str, voice: Voice, generator: np.random.Generator) -> np.ndarray:
     """(T,) float32 samples at 16 kHz of a text, without silence at its ends."""
-    return soxr.resample(speak(text, voice, seed=int(generator.integers(2**31))), ESPEAK_RATE, SAMPLE_RATE)
+    return _say(text, voice, generator)[0]
+
+
+def _say(text: str, voice: Voice, generator: np.random.Generator) -> tuple[np.ndarray, list[Phone]]:
+    speech, phones = speak_phones(text, voice, seed=int(generator.integers(2**31)))
+    return soxr.resample(speech, ESPEAK_RATE, SAMPLE_RATE), phones
 
 
 def record(text: str, voice: Voice, generator: np.random.Generator) -> np.ndarray:
@@ -30,11 +35,17 @@ def record(text: str, voice: Voice, generator: np.random.Generator) -> np.ndarra
     np.ndarray
         (T,) float32 at 16 kHz.
     """
-    speech = say(text, voice, generator)
+    return record_phones(text, voice, generator)[0]
+
+
+def record_phones(text: str, voice: Voice, generator: np.random.Generator) -> tuple[np.ndarray, list[Phone]]:
+    """`record`, and the phones, each up to the start of the next; the last is a pause."""
+    speech, phones = _say(text, voice, generator)
     before, after = generator.integers(SAMPLE_RATE // 10, SAMPLE_RATE // 4, size=2)
     audio = np.pad(speech * generator.uniform(0.5, 0.8), (before, after))
     noise = generator.standard_normal(len(audio)) * 10 ** generator.uniform(-3.5, -3.0)
-    return np.clip(audio + noise, -1, 1).astype(np.float32)
+    shifted = [Phone(name, start + before / SAMPLE_RATE) for name, start in phones]
+    return np.clip(audio + noise, -1, 1).astype(np.float32), shifted
 
 
 def vary(voice: Voice, generator: np.random.Generator) -> Voice:
