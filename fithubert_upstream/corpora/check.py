@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import FitHubertError
 from .fluent_commands import check_fluent_commands
 from .iemocap import check_iemocap
+from .librimix import check_librimix
 from .librispeech import check_librispeech
 from .problems import SHOWN_PROBLEMS, Report
 from .speech_commands import check_speech_commands
@@ -26,6 +27,7 @@ CORPORA = {
     "voxceleb1": f"holds dev/wav and test/wav, and for speaker identification {IDENTIFICATION}",
     "fluent_commands": "holds wavs and data/{train,valid,test}_data.csv",
     "iemocap": "holds Session1 to Session5",
+    "librimix": "holds train, dev and test with wav.scp, segments, utt2spk and reco2dur",
 }
 
 
@@ -62,6 +64,7 @@ def main(argv: list[str]) -> None:
             "voxceleb1": _check_voxceleb1,
             "fluent_commands": check_fluent_commands,
             "iemocap": check_iemocap,
+            "librimix": check_librimix,
         }
         report = checks[args.corpus](args.folder)
     print(_table(report))

@@ -27,6 +27,8 @@ class Task:
         The split of the published results.
     dev : str
         The split that chooses.
+    dev_tag : str
+        What the result on `dev` is logged under, where that is not `tag`.
     best : str
         The checkpoint that it chose.
     folds : int
@@ -43,12 +45,17 @@ class Task:
     higher_is_better: bool = False
     split: str = "test"
     dev: str = "dev"
+    dev_tag: str = ""
     best: str = "dev-best.ckpt"
     folds: int = 1
 
     def result(self, scalars: dict[str, float], split: str | None = None) -> float:
         """The task's result in percent, out of what a run logged."""
-        return self.scale * scalars[self.tag.format(split=split or self.split)]
+        return self.scale * scalars[self.tag_of(split or self.split)]
+
+    def tag_of(self, split: str) -> str:
+        """What the result on a split is logged under; both ways, the same direction is better."""
+        return (self.dev_tag if self.dev_tag and split == self.dev else self.tag).format(split=split)
 
     def fold(self, number: int) -> "Task":
         """The task of one fold, counted from 1: s3prl logs the fold's number."""
@@ -106,7 +113,17 @@ ER = Task(
     higher_is_better=True,
     folds=5,
 )
-TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER)}
+SD = Task(
+    "sd",
+    "Speaker diarization",
+    "diarization",
+    "LIBRIMIX",
+    "diarization/{split}-rttm-der",  # which `downstream.scoring` scores; s3prl's own is of frames and chunks
+    "DER %",
+    dev_tag="diarization/{split}-der",
+    best="best-states-dev.ckpt",
+)
+TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, SD)}
 
 
 def task_of(downstream: str) -> Task:

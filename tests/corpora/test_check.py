@@ -28,7 +28,12 @@ def test_the_command_on_a_sound_corpus(libri, vox, commands, capsys):
 
 
 def test_the_command_on_the_corpora_of_classification(tmp_path, capsys):
-    for name, shown in (("fluent_commands", "train commands"), ("iemocap", "recordings"), ("voxceleb1", "1,251")):
+    for name, shown in (
+        ("fluent_commands", "train commands"),
+        ("iemocap", "recordings"),
+        ("librimix", "dev speakers"),
+        ("voxceleb1", "1,251"),
+    ):
         root = getattr(small_corpora, name)(tmp_path / name)
         main([name, str(root)])
         out = capsys.readouterr().out

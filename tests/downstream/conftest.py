@@ -24,6 +24,7 @@ def corpora(tmp_path_factory):
         "VOXCELEB1": small_corpora.voxceleb1(root / "VoxCeleb1"),
         "FLUENT_COMMANDS": small_corpora.fluent_commands(root / "fluent_commands"),
         "IEMOCAP": small_corpora.iemocap(root / "IEMOCAP"),
+        "LIBRIMIX": small_corpora.librimix(root / "LibriMix"),
         "student": root / "student.safetensors",
     }
 

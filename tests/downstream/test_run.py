@@ -88,7 +88,9 @@ def fails(*argv: str) -> str:
 
 
 def test_an_unknown_config_lists_those_there(corpus):
-    assert "mini/pr.yaml, mini/sid.yaml, mini/sv.yaml, pr.yaml, sid.yaml, sv.yaml" in fails("-c", "phones_of_mine.yaml")
+    assert "mini/pr.yaml, mini/sd.yaml, mini/sid.yaml, mini/sv.yaml, pr.yaml, sd.yaml, sid.yaml" in fails(
+        "-c", "phones_of_mine.yaml"
+    )
     assert "did you mean pr.yaml?" in fails("-c", "pr2.yaml")
 
 

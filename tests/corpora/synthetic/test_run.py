@@ -14,7 +14,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_five_layouts_and_their_minutes(data):
+def test_six_layouts_and_their_minutes(data):
     found = {path.name: json.loads((path / "corpus.json").read_text()) for path in data.iterdir()}
     assert {name: corpus["minutes"] for name, corpus in found.items()} == {
         "LibriSpeech": {"train": 0.2, "dev": 1, "test": 1.5},
@@ -22,8 +22,15 @@ def test_five_layouts_and_their_minutes(data):
         "VoxCeleb1": {"dev": 0.2, "test": 1.5},
         "fluent_commands": {"train": 0.2, "valid": 1, "test": 1.5},
         "IEMOCAP": {"all": 0.2},
+        "LibriMix": {"train": 0.2, "dev": 1, "test": 1.5},
     }
-    for name in ("LibriSpeech/train", "speech_commands/train/yes", "VoxCeleb1/dev/wav", "IEMOCAP/Session1"):
+    for name in (
+        "LibriSpeech/train",
+        "speech_commands/train/yes",
+        "VoxCeleb1/dev/wav",
+        "IEMOCAP/Session1",
+        "LibriMix/dev/wav",
+    ):
         assert any((data / name).iterdir())
 
 
@@ -52,6 +59,7 @@ def test_a_mistake_is_told_before_anything_is_written(tmp_path):
 
 def test_a_voice_that_is_tested_is_trained_on_in_no_layout():
     from fithubert_upstream.corpora.synthetic.fluent_commands import plan_fluent_commands
+    from fithubert_upstream.corpora.synthetic.librimix import plan_librimix
     from fithubert_upstream.corpora.synthetic.librispeech import plan_librispeech
     from fithubert_upstream.corpora.synthetic.speech_commands import plan_speech_commands
     from fithubert_upstream.corpora.synthetic.voxceleb1 import plan_voxceleb1
@@ -62,6 +70,7 @@ def test_a_voice_that_is_tested_is_trained_on_in_no_layout():
         words = plan_speech_commands({"train": minutes, "test": test}).speakers
         people = plan_voxceleb1({"dev": minutes, "test": test}).speakers
         commands = plan_fluent_commands({"train": minutes, "valid": dev, "test": test}).speakers
-        tested = {*words["test"], *people["test"], *commands["test"]}
+        pairs = plan_librimix({"train": minutes, "dev": dev, "test": test}).speakers
+        tested = {*words["test"], *people["test"], *commands["test"], *pairs["test"]}
         assert not tested & set(libri["train"]), minutes
-        assert not set(commands["test"]) & {*words["train"], *people["dev"]}, minutes
+        assert not {*commands["test"], *pairs["test"]} & {*words["train"], *people["dev"], *pairs["train"]}, minutes
