@@ -18,6 +18,7 @@ WITHOUT_TORCH = (
     "corpora.check",
     "corpora.fluent_commands",
     "corpora.iemocap",
+    "corpora.librimix",
     "corpora.librispeech",
     "corpora.snips",
     "corpora.snips_check",

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..settings.rules import Section, anything, choice, list_of, one_or_list_of, optional
-from ..settings.values import boolean, real, text
+from ..settings.rules import Section, anything, choice, list_of, one_or_list_of, optional, within
+from ..settings.values import boolean, real, text, whole
 from .s3prl_keywords import AMOUNT, COUNT, NATURAL, SHARE, keywords
 
 _SPLIT = re.compile(r"(train|dev|valid|test)([-\d].*)?")  # what splits are called
@@ -149,6 +149,26 @@ def _sv_voxceleb1(block: Mapping, splits: set[str]) -> Section:
     return {"datarc": data, "modelrc": head}
 
 
+def _diarization(block: Mapping, splits: set[str]) -> Section:
+    """Of frames, `rate` is s3prl's for 16 kHz alone; where `frame_shift` is not given, it is the upstream's."""
+    data = {
+        "chunk_size": COUNT,
+        "frame_shift": optional(COUNT),
+        "subsampling": COUNT,
+        "use_last_samples": boolean,
+        "label_delay": NATURAL,
+        "num_speakers": COUNT,
+        "rate": within(whole, 16_000, 16_001),
+    }
+    batches = {"num_workers": NATURAL, "train_batchsize": COUNT, "eval_batchsize": COUNT}
+    return {
+        "datarc": data,
+        "loaderrc": {**batches, **{f"{split}_dir": text for split in ("train", "dev", "test")}},
+        "scorerc": {"save_predictions": boolean},
+        "modelrc": {"rnn_layers": NATURAL, "hidden_size": COUNT},
+    }
+
+
 def _joint_ks_sv(block: Mapping, splits: set[str]) -> Section:
     return {key: anything for key in block}  # `JointConfig` reads it
 
@@ -161,5 +181,6 @@ EXPERTS: dict[str, Callable[[Mapping, set[str]], Section]] = {
     "fluent_commands": _fluent_commands,
     "voxceleb1": _voxceleb1,
     "emotion": _emotion,
+    "diarization": _diarization,
     "joint_ks_sv": _joint_ks_sv,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import FitHubertError
 from .fluent_commands import check_fluent_commands
 from .iemocap import check_iemocap
+from .librimix import check_librimix
 from .librispeech import check_librispeech
 from .problems import SHOWN_PROBLEMS, Report
 from .snips_check import check_snips
@@ -28,6 +29,7 @@ CORPORA = {
     "fluent_commands": "holds wavs and data/{train,valid,test}_data.csv",
     "iemocap": "holds Session1 to Session5",
     "snips": "holds all.iob.snips.txt, slots.txt, train, valid and test",
+    "librimix": "holds train, dev and test with wav.scp, segments, utt2spk and reco2dur",
 }
 
 
@@ -65,6 +67,7 @@ def main(argv: list[str]) -> None:
             "fluent_commands": check_fluent_commands,
             "iemocap": check_iemocap,
             "snips": check_snips,
+            "librimix": check_librimix,
         }
         report = checks[args.corpus](args.folder)
     print(_table(report))

@@ -16,6 +16,8 @@ from ..audio.walk import is_audio, walk
 from ..errors import FitHubertError
 from .fluent_commands import TABLES, recordings, table_of
 from .iemocap import evaluation_files, read_iemocap
+from .librimix import REFERENCE, SPLITS, read_kaldi
+from .librimix import TABLES as KALDI_TABLES
 from .librispeech import TRANSCRIPT
 from .snips import TABLE, find_recordings
 from .voxceleb1 import read_identification
@@ -25,10 +27,12 @@ PLACES = (
     *("path", "libri_root", "file_path", "speech_commands_root", "speech_commands_test_root"),
     *("dev_meta_data", "test_meta_data", "meta_data", "root", "test_root", "trials", "dev_trials"),
     "slots_file",
+    *("train_dir", "dev_dir", "test_dir"),
 )
 TASKS = (
     *("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv"),
-    *("fluent_commands", "voxceleb1", "emotion"),  # whose recordings are those that tables and lists name
+    # whose recordings are those that tables and lists name
+    *("fluent_commands", "voxceleb1", "emotion", "diarization"),
 )
 FILES, DIGEST = "corpus.files", "corpus.digest"
 
@@ -108,7 +112,7 @@ def _places(task: str, expert: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
         yield from _slots(corpus, expert["text"])
         return
     if task in _LISTED:
-        yield from _LISTED[task](expert["datarc"])
+        yield from _LISTED[task](expert["loaderrc" if task == "diarization" else "datarc"])
         return
     if task not in TASKS:
         return
@@ -177,8 +181,19 @@ def _folders(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else []
 
 
+def _conversations(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """All splits' tables and recordings, wherever those lie; of the test, what it is scored by."""
+    yield f"test {REFERENCE}", Path(str(data["test_dir"]), REFERENCE)
+    for split in SPLITS:
+        folder = Path(str(data[f"{split}_dir"]))
+        yield from ((f"{split} {name}", folder / name) for name in KALDI_TABLES)
+        recordings = read_kaldi(folder) if (folder / KALDI_TABLES[0]).is_file() else {}
+        yield from ((f"{split} recording {name}", recording.audio) for name, recording in recordings.items())
+
+
 _LISTED: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Path]]]] = {
     "fluent_commands": _intents,
     "voxceleb1": _speakers,
     "emotion": _emotions,
+    "diarization": _conversations,
 }

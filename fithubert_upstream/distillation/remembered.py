@@ -12,7 +12,7 @@ from .config import DistillationConfig
 _PATHS = (
     *("path", "lexicon", "vocab_file", "slots_file", "libri_root", "bucket_file", "dict_path", "file_path"),
     *("speech_commands_root", "speech_commands_test_root", "dev_meta_data", "test_meta_data", "meta_data"),
-    *("root", "test_root", "trials", "dev_trials"),
+    *("root", "test_root", "trials", "dev_trials", "train_dir", "dev_dir", "test_dir"),
 )
 
 

@@ -73,7 +73,7 @@ def evaluate_all_states(
 def _result(task: Task, scalars: dict[str, float], split: str) -> float:
     """The task's result, of whichever fold was evaluated."""
     folds = (task.fold(number) for number in range(1, task.folds + 1))
-    return next(fold.result(scalars, split) for fold in folds if fold.tag.format(split=split) in scalars)
+    return next(fold.result(scalars, split) for fold in folds if fold.tag_of(split) in scalars)
 
 
 def _plot(task: Task, metric: str, values: dict[Path, float], best: Path, path: Path) -> None:

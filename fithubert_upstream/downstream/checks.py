@@ -30,6 +30,7 @@ from .ctc.snips import check_slots
 from .joint_ks_sv.config import JointConfig
 from .overrides import split_overrides
 from .past_run import by_name
+from .scoring.diarization import check_conversations
 from .sv import check_lengths
 from .tasks import corpus_name, downstream_names
 
@@ -53,6 +54,10 @@ _KEYS = {
     "fluent_commands": ("datarc.file_path", "datarc.train_batch_size", "modelrc"),
     "voxceleb1": ("datarc.file_path", "datarc.meta_data", "datarc.max_timestep", "modelrc"),
     "emotion": ("datarc.root", "datarc.meta_data", "datarc.pre_load", "datarc.valid_ratio", "modelrc"),
+    "diarization": (
+        *(f"loaderrc.{name}" for name in ("train_dir", "dev_dir", "test_dir", "train_batchsize", "eval_batchsize")),
+        *("datarc.chunk_size", "datarc.num_speakers", "scorerc.save_predictions", "modelrc"),
+    ),
     "joint_ks_sv": ("tasks",),
 }
 _SNIPS_KEYS = ("corpus.train", "text.vocab_file", "text.slots_file", "metric")  # beside those of "ctc"
@@ -188,6 +193,8 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
         require(check_identification(data["file_path"], data["meta_data"]))
     elif args.downstream == "emotion":
         _check_emotions(args, data, _splits(args, config["runner"], ["train", "dev", "test"]))
+    elif args.downstream == "diarization":
+        check_conversations(expert, _splits(args, config["runner"], ["train", "dev", "test"]))
     elif args.downstream == "joint_ks_sv":
         _check_joint(args, config)
 

@@ -82,7 +82,8 @@ def build_parser() -> Parser:
     add(
         "-d",
         "--downstream",
-        help="the task: ctc, asr, speech_commands, sv_voxceleb1, fluent_commands, voxceleb1, emotion, joint_ks_sv",
+        help="the task: ctc, asr, speech_commands, sv_voxceleb1, fluent_commands, voxceleb1, emotion, diarization, "
+        "joint_ks_sv",
     )
     add("-v", "--downstream_variant", help="a variant of the task, where s3prl's has some (emotion: fold1)")
     add("-u", "--upstream", help="a name on s3prl.hub; with --hub huggingface a repository")

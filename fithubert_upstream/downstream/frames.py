@@ -28,6 +28,8 @@ def check_frames(args: argparse.Namespace, config: dict[str, Any], rate: int, fr
     if args.downstream == "sv_voxceleb1" and expert["modelrc"].get("module") == "XVector":
         splits = [args.evaluate_split] if args.mode == "evaluate" else config["runner"]["eval_dataloaders"]
         _check_speakers(args, expert["datarc"], splits, frames)
+    if args.downstream == "diarization":
+        _check_shift(args, expert["datarc"].get("frame_shift"), rate)
     block, where = {"asr": (expert.get("modelrc"), "modelrc"), "ctc": (expert.get("model"), "model")}.get(
         args.downstream, (None, "")
     )
@@ -43,6 +45,16 @@ def _check_speakers(
     trials = {split: Path(data[f"{split}_meta_data"]) for split in splits}
     min_samples = data["vad_config"]["min_sec"] if args.mode == "train" else None
     check_lengths(Path(data["file_path"]), trials, min_samples, shortest)
+
+
+def _check_shift(args: argparse.Namespace, shift: int | None, rate: int) -> None:
+    """s3prl repeats the upstream's frames for labels that come more often, a whole number of times each."""
+    if shift is not None and rate % shift:
+        key = "config.downstream_expert.datarc.frame_shift"
+        raise FitHubertError(
+            f"-s {args.upstream_feature_selection}: expected a frame_shift of {rate} samples, those of its frames, or "
+            f"a whole part of them ({key}), found {shift}; leave it out"
+        )
 
 
 def _check_rate(args: argparse.Namespace, block: dict[str, Any], where: str, rate: int) -> None:

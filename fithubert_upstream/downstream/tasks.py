@@ -44,6 +44,8 @@ class Task:
         The split of the published results.
     dev : str
         The split that chooses.
+    dev_tag : str
+        What the result on `dev` is logged under, where that is not `tag`.
     best : str
         The checkpoint that it chose.
     folds : int
@@ -64,6 +66,7 @@ class Task:
     higher_is_better: bool = False
     split: str = "test"
     dev: str = "dev"
+    dev_tag: str = ""
     best: str = "dev-best.ckpt"
     folds: int = 1
     corpus_name: str = ""
@@ -71,7 +74,11 @@ class Task:
 
     def result(self, scalars: dict[str, float], split: str | None = None) -> float:
         """The task's result in percent, out of what a run logged."""
-        return self.scale * scalars[self.tag.format(split=split or self.split)]
+        return self.scale * scalars[self.tag_of(split or self.split)]
+
+    def tag_of(self, split: str) -> str:
+        """What the result on a split is logged under; both ways, the same direction is better."""
+        return (self.dev_tag if self.dev_tag and split == self.dev else self.tag).format(split=split)
 
     def further(self, scalars: dict[str, float], split: str | None = None) -> dict[str, float]:
         """Those of `more` that a run logged, in percent."""
@@ -153,7 +160,17 @@ SF = Task(
     corpus_name="snips",
     more={"sf_cer": Number("ctc-snips/{split}-slot_value_cer", "CER %")},
 )
-TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, SF)}
+SD = Task(
+    "sd",
+    "Speaker diarization",
+    "diarization",
+    "LIBRIMIX",
+    "diarization/{split}-rttm-der",  # which `downstream.scoring` scores; s3prl's own is of frames and chunks
+    "DER %",
+    dev_tag="diarization/{split}-der",
+    best="best-states-dev.ckpt",
+)
+TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, SF, SD)}
 
 
 def corpus_name(config: Mapping[str, Any] | None) -> str:

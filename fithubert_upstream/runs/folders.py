@@ -6,7 +6,10 @@ from ..errors import FitHubertError
 from .outputs import check_output_folder
 
 # What runs of any job leave that is looked for later: as the newest, the best or the finished.
-LEFT = ("states-*.ckpt", "*-best.ckpt", "last.ckpt", "step-*.ckpt", "best.safetensors", "student.safetensors")
+LEFT = (
+    *("states-*.ckpt", "*-best.ckpt", "best-states-*.ckpt", "last.ckpt", "step-*.ckpt"),
+    *("best.safetensors", "student.safetensors"),
+)
 
 
 def left_in(folder: str | Path) -> list[str]:

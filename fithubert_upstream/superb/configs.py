@@ -26,7 +26,7 @@ class Settings:
     ----------
     configs : str
         `full` (SUPERB's own) or `mini`.
-    librispeech, speech_commands, voxceleb1, fluent_commands, iemocap, audio_snips : str, optional
+    librispeech, speech_commands, voxceleb1, fluent_commands, iemocap, audio_snips, librimix : str, optional
         Folders of the corpora; None takes the environment variable of that name.
     overrides : tuple of (task, key, value)
         Changes to configs, such as ("asr", "runner.total_steps", 100).
@@ -51,6 +51,7 @@ class Settings:
     fluent_commands: str | None = None
     iemocap: str | None = None
     audio_snips: str | None = None
+    librimix: str | None = None
     overrides: tuple[tuple[str, str, Any], ...] = ()
     splits: tuple[list[str], list[str], list[str]] | None = None
     skip_oov: bool = False

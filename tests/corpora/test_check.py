@@ -28,8 +28,13 @@ def test_the_command_on_a_sound_corpus(libri, vox, commands, capsys):
 
 
 def test_the_command_on_the_corpora_of_classification(tmp_path, capsys):
-    shown_of = {"fluent_commands": "train commands", "iemocap": "recordings", "snips": "slots", "voxceleb1": "1,251"}
-    for name, shown in shown_of.items():
+    for name, shown in (
+        ("fluent_commands", "train commands"),
+        ("iemocap", "recordings"),
+        ("snips", "slots"),
+        ("librimix", "dev speakers"),
+        ("voxceleb1", "1,251"),
+    ):
         root = getattr(small_corpora, name)(tmp_path / name)
         main([name, str(root)])
         out = capsys.readouterr().out

@@ -14,19 +14,33 @@ from ..helpers import small_corpora
 from ..helpers.audio import noise
 
 FIRST = "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
-CORPORA = {"fluent_commands": "fluent_commands", "voxceleb1": "voxceleb1", "emotion": "iemocap", "ctc": "snips"}
-COUNTS = {"fluent_commands": 3 + 12, "voxceleb1": 1 + 12, "emotion": 5 + 20, "ctc": 3 + 18}
+CORPORA = {
+    "fluent_commands": "fluent_commands",
+    "voxceleb1": "voxceleb1",
+    "emotion": "iemocap",
+    "ctc": "snips",
+    "diarization": "librimix",
+}
+COUNTS = {
+    "fluent_commands": 3 + 12,
+    "voxceleb1": 1 + 12,
+    "emotion": 5 + 20,
+    "ctc": 3 + 18,
+    "diarization": 3 * 4 + 1 + 9,
+}
 AUDIO = {
     "fluent_commands": "wavs/speakers/s2/test-0.wav",
     "voxceleb1": "test/wav/id10101/s1/00001.wav",
     "emotion": FIRST,
     "ctc": "test/Ann2-snips-test-0.wav",
+    "diarization": "dev/wav/dev-0.wav",
 }
 EDITED = {
     "fluent_commands": ("data/valid_data.csv", "lights", "lamp"),
     "voxceleb1": ("veri_test_class.txt", "1 id10001", "2 id10001"),
     "emotion": ("Session1/dialog/EmoEvaluation/Ses01F_impro01.txt", "neu", "sad"),
     "ctc": ("all.iob.snips.txt", "CAT", "HAT"),
+    "diarization": ("test/rttm", "1 0.5 ", "1 0.52 "),
 }
 
 
@@ -42,6 +56,9 @@ def state(task, root, **more):
         corpus = {"name": "Snips", "path": str(root), "bucketing": True, **splits, **more}
         files = text if root.is_dir() else dict.fromkeys(text, f"{root}/no")
         return corpus_state(task, {"downstream_expert": {"corpus": corpus, "text": files}}, progress=False)
+    if task == "diarization":
+        folders = {f"{split}_dir": f"{root}/{split}" for split in ("train", "dev", "test")}
+        return corpus_state(task, {"downstream_expert": {"datarc": more, "loaderrc": folders}}, progress=False)
     places = {"fluent_commands": {}, "voxceleb1": {"meta_data": f"{root}/veri_test_class.txt"}}
     data = {"file_path": str(root), **places.get(task, {"root": str(root), "meta_data": f"{root}/meta_data"}), **more}
     return corpus_state(task, {"downstream_expert": {"datarc": data}}, progress=False)
@@ -96,11 +113,12 @@ def test_a_corpus_that_is_not_there(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "words"), [("fluent_commands", "train_data.csv: expected"), ("voxceleb1", "line 1: ")]
+    ("task", "words"),
+    [("fluent_commands", "train_data.csv: expected"), ("voxceleb1", "line 1: "), ("diarization", "line 1: ")],
 )
 def test_tables_that_cannot_be_read(task, words, tmp_path):
     root = make(task, tmp_path)
-    for name in ("data/train_data.csv", "veri_test_class.txt"):
+    for name in ("data/train_data.csv", "veri_test_class.txt", "dev/wav.scp"):
         if (root / name).exists():
             (root / name).write_text("other")
     with pytest.raises(FitHubertError, match=words):

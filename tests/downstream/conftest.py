@@ -25,6 +25,7 @@ def corpora(tmp_path_factory):
         "FLUENT_COMMANDS": small_corpora.fluent_commands(root / "fluent_commands"),
         "IEMOCAP": small_corpora.iemocap(root / "IEMOCAP"),
         "AUDIO_SNIPS": small_corpora.snips(root / "SNIPS"),
+        "LIBRIMIX": small_corpora.librimix(root / "LibriMix"),
         "student": root / "student.safetensors",
     }
 

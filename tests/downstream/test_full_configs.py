@@ -91,6 +91,27 @@ def test_the_classification_tasks_have_superbs_settings(ready, key):
     assert mini["downstream_expert"]["modelrc"] == expert["modelrc"]
 
 
+def test_speaker_diarization_has_superbs_settings(ready):
+    config = full_config("sd")
+    assert read_settings("diarization", config) == config
+    steps = {"total_steps": 30_000, "gradient_accumulate_steps": 4, "log_step": 500, "eval_step": 500, "save_step": 500}
+    assert config["runner"] == {**steps, "max_keep": 1, "gradient_clipping": 1, "eval_dataloaders": ["dev"]}
+    assert config["optimizer"] == {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-4}
+    expert = config["downstream_expert"]
+    chunks = {"chunk_size": 2000, "subsampling": 1, "label_delay": 0, "num_speakers": 2, "rate": 16_000}
+    assert expert["datarc"] == chunks  # frame_shift is the upstream's
+    folders = {f"{split}_dir": str(ready["LIBRIMIX"] / split) for split in ("train", "dev", "test")}
+    assert expert["loaderrc"] == {"num_workers": 8, "train_batchsize": 8, "eval_batchsize": 1, **folders}
+    assert expert["modelrc"] == {"rnn_layers": 1, "hidden_size": 512} and expert["scorerc"] == {
+        "save_predictions": True
+    }
+    mini = yaml.safe_load(find_config("mini/sd.yaml", DOWNSTREAM_CONFIGS).read_text())
+    assert mini["downstream_expert"]["datarc"] == chunks and mini["optimizer"]["lr"] == 1e-3
+
+    made = head("sd", config)
+    assert count(made) == 4 * 512 * (768 + 512 + 2) + 2 * 513 and expert["datarc"]["frame_shift"] == 320
+
+
 @pytest.mark.parametrize(("key", "outputs"), [("ic", 3 + 4 + 2), ("sid", 1251), ("er", 4)])
 def test_heads_of_classification(ready, key, outputs):
     """The small corpus of intents has 3 actions, 4 objects and 2 locations."""

@@ -16,7 +16,8 @@ def test_names_are_those_of_the_configs(key, size):
     if key in ("pr", "asr"):
         assert isinstance((expert["corpus"] if key == "pr" else expert["datarc"])[task.split], list)
     if (key, size) != ("sv", ""):  # SUPERB has no dev trials: it takes the best of the saved checkpoints
-        assert task.best.removesuffix("-best.ckpt") in config["runner"]["eval_dataloaders"]
+        (split,) = {task.best.removesuffix("-best.ckpt"), task.best[len("best-states-") : -len(".ckpt")]} & {task.dev}
+        assert split in config["runner"]["eval_dataloaders"]
 
 
 @pytest.mark.parametrize(
@@ -30,20 +31,22 @@ def test_names_are_those_of_the_configs(key, size):
         ("sid", "voxceleb1/test-acc", 0.8142, 81.42),
         ("er", "emotion-fold5/test-acc", 0.6492, 64.92),
         ("sf", "ctc-snips/test-slot_type_f1", 0.8853, 88.53),
+        ("sd", "diarization/test-rttm-der", 0.0684, 6.84),
     ],
 )
 def test_result_is_in_percent(key, tag, value, percent):
     task = TASKS[key].fold(5)
     assert task.key == key
     assert task.result({tag: value, "other/test-loss": 3}) == pytest.approx(percent)
-    assert task.result({tag.replace("test", "dev"): value}, task.split.replace("test", "dev")) == pytest.approx(percent)
+    dev = tag.replace("test", "dev") if key != "sd" else "diarization/dev-der"  # s3prl scores no turns of dev
+    assert task.result({dev: value}, task.split.replace("test", "dev")) == pytest.approx(percent)
     assert task.higher_is_better == (key in ("ks", "ic", "sid", "er", "sf"))
     with pytest.raises(KeyError):
         task.result({tag: value}, "train")
 
 
 def test_tasks_by_s3prls_names():
-    names = ("asr", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion")
+    names = ("asr", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion", "diarization")
     assert [task_of(name).key for name in names] == [key for key in TASKS if key not in ("pr", "sf")]
     assert [task_of("ctc", of_corpus(name)).key for name in ("libriphone", "SNIPS")] == ["pr", "sf"]
     for name in ("librispeech", ""):

@@ -8,6 +8,7 @@ from fithubert_upstream.downstream.tasks import TASKS
 DATA, CORPUS = "config.downstream_expert.datarc", "config.downstream_expert.corpus"
 STEPS = "config.runner.total_steps=2,,config.runner.eval_step=2,,config.runner.save_step=2,,config.runner.log_step=1"
 VARIABLES = {key: task.corpus for key, task in TASKS.items()}
+LOADER = "config.downstream_expert.loaderrc"
 BATCHES = f"{DATA}.num_workers=0,,{DATA}.train_batch_size=3"
 SIZES = {
     "pr": f"{CORPUS}.num_workers=0",
@@ -18,6 +19,7 @@ SIZES = {
     "sid": BATCHES,
     "er": BATCHES,
     "sf": f"{CORPUS}.num_workers=0,,{CORPUS}.batch_size=2,,config.downstream_expert.model.RNNs.dim=[16]",
+    "sd": f"{LOADER}.num_workers=0,,{LOADER}.train_batchsize=2,,config.downstream_expert.modelrc.hidden_size=8",
 }
 ALL = ["pr", "asr", "ks", "sv"]
 CLASSIFICATION = ["ic", "sid", "er"]

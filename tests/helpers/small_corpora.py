@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 
 from fithubert_upstream.corpora.iemocap import SESSIONS, prepare_iemocap
+from fithubert_upstream.corpora.librimix import REFERENCE, SPLITS, TABLES
 from fithubert_upstream.corpora.snips import FOLDERS, TABLE, prepare_snips
 from fithubert_upstream.corpora.speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, speech_commands_part
 from fithubert_upstream.corpora.voxceleb1 import IDENTIFICATION
@@ -120,6 +121,30 @@ def snips(root: Path) -> Path:
                 lines.append(f"{name} BOS {text} EOS\tO {slots} {intent}\n")
     (root / TABLE).write_text("".join(lines))
     prepare_snips(root, progress=False)
+    return root
+
+
+def librimix(root: Path, count: int = 3) -> Path:
+    """Recordings of two tones over noise, from 1.5 s, one tone for each speaker, who overlap."""
+    for s, split in enumerate(SPLITS):
+        lines: dict[str, list[str]] = {name: [] for name in (*TABLES, REFERENCE)}
+        for i in range(count):
+            name, seconds = f"{split}-{i}", 1.5 + 0.13 * i
+            time = np.arange(round(16000 * seconds)) / 16000
+            signal = np.random.default_rng([s, i]).normal(0, 0.01, len(time))
+            lines["wav.scp"].append(f"{name} wav/{name}.wav\n")
+            lines["reco2dur"].append(f"{name} {len(time) / 16000}\n")
+            for speaker, start, end in (("a", 0.1, 0.62), ("b", 0.5, 1.0), ("a", 1.2, 1.44)):
+                lines["segments"].append(f"{speaker}-{name}-{start} {name} {start} {end}\n")
+                lines["utt2spk"].append(f"{speaker}-{name}-{start} {speaker}{s}\n")
+                lines[REFERENCE].append(f"SPEAKER {name} 1 {start} {end - start:.2f} <NA> <NA> {speaker} <NA>\n")
+                signal += (
+                    0.2 * np.sin(2 * np.pi * (300 if speaker == "a" else 1700) * time) * (start <= time) * (time < end)
+                )
+            (root / split / "wav").mkdir(parents=True, exist_ok=True)
+            soundfile.write(root / split / "wav" / f"{name}.wav", signal, 16000)
+        for table, content in lines.items():
+            (root / split / table).write_text("".join(content))
     return root
 
 

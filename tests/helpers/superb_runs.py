@@ -4,8 +4,10 @@ from pathlib import Path
 
 import yaml
 
+from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.superb.upstreams import Upstream
 
+BEST = {task.downstream: task.best for task in TASKS.values()}
 TWO = [Upstream("fbank", "fbank"), Upstream("student", "fithubert", "student.safetensors", "last_hidden_state")]
 ALL = ["pr", "asr", "ks", "sv"]
 SCORES = {
@@ -13,6 +15,7 @@ SCORES = {
     "asr": {"asr/test-clean-wer": 42.5},
     "speech_commands": {"speech_commands/test-acc": 0.75},
     "sv_voxceleb1": {"sv-voxceleb1/test-EER": 0.125},
+    "diarization": {"diarization/test-der": 0.5, "diarization/test-rttm-der": 0.375},
 }
 
 
@@ -48,7 +51,7 @@ class Runner:
         for step in (250, 1000, 500):
             (folder / f"states-{step}.ckpt").touch()
         if self.best:
-            (folder / ("dev-clean-best.ckpt" if task == "asr" else "dev-best.ckpt")).touch()
+            (folder / BEST[task]).touch()
         return {f"{task}/train-loss": 1.0}
 
     def test(self, past: Path) -> dict[str, float]:

@@ -55,6 +55,8 @@ def test_packaged_configs_are_read_whole_and_stay_as_they_are(name):
         ("sid", "downstream_expert.modelrc.projecter_dim", "projector_dim"),
         ("er", "downstream_expert.datarc.fold", "test_fold"),
         ("er", "downstream_expert.datarc.preload", "pre_load"),
+        ("sd", "downstream_expert.loaderrc.train_batch_size", "train_batchsize"),
+        ("sd", "downstream_expert.datarc.frameshift", "frame_shift"),
     ],
 )
 def test_the_nearest_key_is_named(task, key, near):

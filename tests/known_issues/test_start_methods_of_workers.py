@@ -96,8 +96,10 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
         Utterances,
         intents_table,
     )
+    from fithubert_upstream.downstream.repairs.diarization import Conversations
 
-    libri, commands, vox, fluent, actors, snips = (getattr(small_corpora, name)(tmp_path / name) for name in CORPORA)
+    made = [getattr(small_corpora, name)(tmp_path / name) for name in CORPORA]
+    libri, commands, vox, fluent, actors, snips, pairs = made
     table = intents_table(str(fluent / "data" / "test_data.csv"))
     slots = {slot: {value: 0 for value in table[slot]} for slot in ("action", "object", "location")}
     emotions = next(actors.rglob("test_meta_data.json"))
@@ -112,6 +114,7 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
         "sid": IdentifiedClips("test", vox, str(vox / "veri_test_class.txt")),
         "er": Emotions(str(actors), str(emotions), pre_load=True),
         "sf": SnipsDataset(["train"], words, 2, str(snips)),
+        "sd": Conversations("test", str(pairs / "test"), chunk_size=9, frame_shift=320, num_speakers=2),
         "joint": ScoredClips([(Clip(next(vox.rglob("*.wav")), "x"), 0)], [], 0.0),
     }
     datasets["pr"].collate_fn = partial(collect_audio_batch, split="dev")
@@ -122,7 +125,7 @@ def test_a_worker_reads_the_data_of_all_tasks(tmp_path, start_by):
     assert [pickle.dumps(item) for item in found] == [pickle.dumps(list(item)) for item in one_each]
 
 
-CORPORA = ("librispeech", "speech_commands", "voxceleb1", "fluent_commands", "iemocap", "snips")
+CORPORA = ("librispeech", "speech_commands", "voxceleb1", "fluent_commands", "iemocap", "snips", "librimix")
 
 
 class WhateverTokenizer:

@@ -8,6 +8,7 @@ from ...runs.outputs import check_output_folder
 from .corpus import Corpus, is_complete, write_corpus
 from .fluent_commands import plan_fluent_commands
 from .iemocap import plan_iemocap
+from .librimix import plan_librimix
 from .librispeech import plan_librispeech
 from .snips import plan_snips
 from .speech_commands import plan_speech_commands
@@ -20,6 +21,7 @@ PLANS: dict[str, Callable[[dict[str, float], int], Corpus]] = {
     "fluent_commands": plan_fluent_commands,
     "iemocap": plan_iemocap,
     "snips": plan_snips,
+    "librimix": plan_librimix,
 }
 
 
@@ -27,8 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert synth",
         description="Write synthetic speech (eSpeak NG) in the layouts of LibriSpeech, Speech Commands, VoxCeleb1, "
-        "Fluent Speech Commands, IEMOCAP and Audio SNIPS. The same seed gives the same files; a complete corpus is not "
-        "rewritten.",
+        "Fluent Speech Commands, IEMOCAP, Audio SNIPS, LibriMix and QUESST 2014. The same seed gives the same files; a "
+        "complete corpus is not rewritten.",
         epilog="example: fithubert synth data --minutes 20",
     )
     parser.add_argument("dir", metavar="DIR", help="folder for LibriSpeech/, VoxCeleb1/ and so on")
@@ -38,7 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         metavar="M",
         help="minutes of training speech in each layout; adds a tenth as dev set (at least 1 min) of LibriSpeech, "
-        "Fluent Speech Commands and SNIPS, and a fifth as each test set (at least 1.5 min); IEMOCAP has M in all",
+        "Fluent Speech Commands, SNIPS and LibriMix, and a fifth as each test set (at least 1.5 min); IEMOCAP has M in "
+        "all",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
@@ -49,7 +52,7 @@ def main(argv: list[str]) -> Path:
     """Write the corpora and say where they are."""
     args = build_parser().parse_args(argv)
     root = synthesise_all(args.dir, args.minutes, args.seed, args.jobs)
-    names = "LibriSpeech, speech_commands, VoxCeleb1, fluent_commands, IEMOCAP and SNIPS"
+    names = "LibriSpeech, speech_commands, VoxCeleb1, fluent_commands, IEMOCAP, SNIPS and LibriMix"
     print(f"{root}: {names}, {args.minutes:g} min of training speech each")
     return root
 
@@ -93,14 +96,14 @@ def synthesise(
 def synthesise_all(
     root: str | Path, minutes: float, seed: int = 0, jobs: int | None = None, progress: bool = True
 ) -> Path:
-    """Write `root/LibriSpeech`, `speech_commands`, `VoxCeleb1`, `fluent_commands`, `IEMOCAP` and `SNIPS`.
+    """Write `root/LibriSpeech`, `speech_commands`, `VoxCeleb1`, `fluent_commands`, `IEMOCAP`, `SNIPS`, `LibriMix`.
 
     Parameters
     ----------
     root : path
     minutes : float
         Of training speech in each: M gives `{"train": M, "dev": max(1, M / 10), "test": max(1.5, M / 5)}` of
-        LibriSpeech and (with valid for dev) of Fluent Speech Commands and Audio SNIPS, `{"train": M, "test":
+        LibriSpeech, LibriMix and (with valid for dev) of Fluent Speech Commands and Audio SNIPS, `{"train": M, "test":
         max(1.5, M / 5)}` of Speech Commands, `{"dev": M, "test": max(1.5, M / 5)}` of VoxCeleb1, `{"all": M}` of
         IEMOCAP.
     seed : int
@@ -124,6 +127,7 @@ def synthesise_all(
         root / "fluent_commands": plan_fluent_commands({"train": minutes, "valid": dev, "test": test}, seed),
         root / "IEMOCAP": plan_iemocap({"all": minutes}, seed),
         root / "SNIPS": plan_snips({"train": minutes, "valid": dev, "test": test}, seed),
+        root / "LibriMix": plan_librimix({"train": minutes, "dev": dev, "test": test}, seed),
     }
     for folder, corpus in corpora.items():  # a mistake is told before anything is written
         is_complete(folder, corpus.parameters)

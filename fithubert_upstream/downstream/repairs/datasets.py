@@ -42,7 +42,7 @@ from s3prl.downstream.speech_commands.dataset import (  # noqa: E402
 from s3prl.downstream.sv_voxceleb1.dataset import SpeakerVerifi_train  # noqa: E402
 from s3prl.downstream.voxceleb1.dataset import SpeakerClassifiDataset  # noqa: E402
 
-TASKS = ("asr", "ctc", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion")
+TASKS = ("asr", "ctc", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion", "diarization")
 
 
 @contextlib.contextmanager
@@ -81,6 +81,12 @@ def own_datasets(downstream: str) -> Iterator[None]:
             from s3prl.downstream.emotion import expert
 
             stack.enter_context(replaced(expert, "IEMOCAPDataset", Emotions))
+        elif downstream == "diarization":
+            from s3prl.downstream.diarization import expert
+
+            from .diarization import repaired
+
+            stack.enter_context(repaired(expert))
         yield
 
 

@@ -177,15 +177,15 @@ class Job:
         config = []  # that of the last state, where there is one
         curve = self.curve()
         if not any(self.folder.glob("states-*.ckpt")):  # interrupted before the first: training starts over
-            for best in self.folder.glob("*-best.ckpt"):
-                best.unlink()
+            for best in (*self.folder.glob("*-best.ckpt"), self.folder / self.task.best):
+                best.unlink(missing_ok=True)
             curve = {}
             write_text(self.folder / "config.yaml", dump_yaml(self.config))
             config = ["-c", str(self.folder / "config.yaml")]
         if should_stop is not None:
             for number, value in enumerate(curve.values(), 1):  # of before an interruption
                 should_stop(number, value)
-        tag = self.task.tag.format(split=self.task.dev)
+        tag = self.task.tag_of(self.task.dev)
 
         def watch(logged: str, value: float, step: int | None) -> None:
             if logged == tag and step is not None:

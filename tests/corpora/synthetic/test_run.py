@@ -23,8 +23,15 @@ def test_six_layouts_and_their_minutes(data):
         "fluent_commands": {"train": 0.2, "valid": 1, "test": 1.5},
         "IEMOCAP": {"all": 0.2},
         "SNIPS": {"train": 0.2, "valid": 1, "test": 1.5},
+        "LibriMix": {"train": 0.2, "dev": 1, "test": 1.5},
     }
-    for name in ("LibriSpeech/train", "speech_commands/train/yes", "VoxCeleb1/dev/wav", "IEMOCAP/Session1"):
+    for name in (
+        "LibriSpeech/train",
+        "speech_commands/train/yes",
+        "VoxCeleb1/dev/wav",
+        "IEMOCAP/Session1",
+        "LibriMix/dev/wav",
+    ):
         assert any((data / name).iterdir())
 
 
@@ -53,6 +60,7 @@ def test_a_mistake_is_told_before_anything_is_written(tmp_path):
 
 def test_a_voice_that_is_tested_is_trained_on_in_no_layout():
     from fithubert_upstream.corpora.synthetic.fluent_commands import plan_fluent_commands
+    from fithubert_upstream.corpora.synthetic.librimix import plan_librimix
     from fithubert_upstream.corpora.synthetic.librispeech import plan_librispeech
     from fithubert_upstream.corpora.synthetic.snips import plan_snips
     from fithubert_upstream.corpora.synthetic.speech_commands import plan_speech_commands
@@ -65,6 +73,7 @@ def test_a_voice_that_is_tested_is_trained_on_in_no_layout():
         people = plan_voxceleb1({"dev": minutes, "test": test}).speakers
         commands = plan_fluent_commands({"train": minutes, "valid": dev, "test": test}).speakers
         requests = plan_snips({"train": minutes, "valid": dev, "test": test}).speakers
-        tested = {*words["test"], *people["test"], *commands["test"], *requests["test"]}
+        pairs = plan_librimix({"train": minutes, "dev": dev, "test": test}).speakers
+        tested = {*words["test"], *people["test"], *commands["test"], *requests["test"], *pairs["test"]}
         assert not tested & set(libri["train"]), minutes
-        assert not set(commands["test"]) & {*words["train"], *people["dev"]}, minutes
+        assert not {*commands["test"], *pairs["test"]} & {*words["train"], *people["dev"], *pairs["train"]}, minutes

@@ -84,12 +84,14 @@ def test_two_processes_share_a_part(tmp_path):
     assert job.log() == ["a"] and work.is_done() and not work.is_running()
 
 
+@pytest.mark.slow
 def test_local_processes(tmp_path):
     jobs = jobs_in(tmp_path, 2)
     follow(jobs, LocalStarter(tmp_path / "jobs", 2), 2)
     assert all(sorted(job.log()[:2]) == ["a", "b"] and job.log()[2:] == ["choose"] for job in jobs.values())
 
 
+@pytest.mark.slow
 def test_what_a_killed_command_has_started_is_followed(tmp_path):
     """Its processes go on; the next command does not start the same again."""
     code = (
@@ -109,6 +111,7 @@ def test_what_a_killed_command_has_started_is_followed(tmp_path):
     assert sorted(job.log()) == ["a", "b", "choose"]
 
 
+@pytest.mark.slow
 def test_slurm(tmp_path, monkeypatch):
     notes = fake_slurm(tmp_path, monkeypatch)
     monkeypatch.setattr(SlurmStarter, "poll", 0.1)
