@@ -11,6 +11,7 @@ from .fluent_commands import check_fluent_commands
 from .iemocap import check_iemocap
 from .librispeech import check_librispeech
 from .problems import SHOWN_PROBLEMS, Report
+from .quesst14 import check_quesst14
 from .speech_commands import check_speech_commands
 from .voxceleb1 import IDENTIFICATION, check_identification, check_voxceleb1
 
@@ -26,6 +27,7 @@ CORPORA = {
     "voxceleb1": f"holds dev/wav and test/wav, and for speaker identification {IDENTIFICATION}",
     "fluent_commands": "holds wavs and data/{train,valid,test}_data.csv",
     "iemocap": "holds Session1 to Session5",
+    "quesst14": "holds scoring, and the recordings that its lists name",
 }
 
 
@@ -62,6 +64,7 @@ def main(argv: list[str]) -> None:
             "voxceleb1": _check_voxceleb1,
             "fluent_commands": check_fluent_commands,
             "iemocap": check_iemocap,
+            "quesst14": check_quesst14,
         }
         report = checks[args.corpus](args.folder)
     print(_table(report))

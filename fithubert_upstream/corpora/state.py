@@ -17,16 +17,18 @@ from ..errors import FitHubertError
 from .fluent_commands import TABLES, recordings, table_of
 from .iemocap import evaluation_files, read_iemocap
 from .librispeech import TRANSCRIPT
+from .quesst14 import DOCUMENTS, QUERIES, list_of, read_list, truth_files
 from .voxceleb1 import read_identification
 
 # Keys of the tasks' configs that say where a corpus lies.
 PLACES = (
     *("path", "libri_root", "file_path", "speech_commands_root", "speech_commands_test_root"),
     *("dev_meta_data", "test_meta_data", "meta_data", "root", "test_root", "trials", "dev_trials"),
+    "dataset_root",
 )
 TASKS = (
     *("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv"),
-    *("fluent_commands", "voxceleb1", "emotion"),  # whose recordings are those that tables and lists name
+    *("fluent_commands", "voxceleb1", "emotion", "quesst14_dtw"),  # whose recordings are those that tables and lists name
 )
 FILES, DIGEST = "corpus.files", "corpus.digest"
 
@@ -149,8 +151,21 @@ def _emotions(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
         yield from ((f"recording {utterance.path}", root / utterance.path) for utterance in session.utterances)
 
 
+def _queries(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The English recordings of all three lists, and the ground truth of both splits."""
+    root = Path(str(data["dataset_root"]))
+    for name in (DOCUMENTS, *QUERIES.values()):
+        yield name, list_of(root, name)
+        files = read_list(root, name) if list_of(root, name).is_file() else []
+        yield from ((f"recording {file.relative_to(root).as_posix()}", file) for file in files)
+    for split in QUERIES:
+        files = truth_files(root, split) if root.is_dir() else {}
+        yield from ((f"{split} {suffix}", file) for suffix, file in files.items())
+
+
 _LISTED: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Path]]]] = {
     "fluent_commands": _intents,
     "voxceleb1": _speakers,
     "emotion": _emotions,
+    "quesst14_dtw": _queries,
 }

@@ -15,6 +15,7 @@ import torch
 from ..audio.scan import count_samples_16k
 from ..audio.walk import audio_in
 from ..compat.modules import has_module
+from ..compat.s3prl_experts import UNTRAINED
 from ..corpora.fluent_commands import check_fluent_commands
 from ..corpora.iemocap import check_iemocap, check_metadata
 from ..corpora.librispeech import librispeech_report, read_splits, split_folder
@@ -29,6 +30,7 @@ from .joint_ks_sv.config import JointConfig
 from .libriphone import forget, phone_transcripts
 from .overrides import split_overrides
 from .past_run import by_name
+from .queries import check_queries
 from .sv import check_lengths
 from .tasks import TASKS
 
@@ -52,6 +54,11 @@ _KEYS = {
     "fluent_commands": ("datarc.file_path", "datarc.train_batch_size", "modelrc"),
     "voxceleb1": ("datarc.file_path", "datarc.meta_data", "datarc.max_timestep", "modelrc"),
     "emotion": ("datarc.root", "datarc.meta_data", "datarc.pre_load", "datarc.valid_ratio", "modelrc"),
+    "quesst14_dtw": (
+        *("max_workers", "feature_normalization", "silence_frame"),
+        *(f"datarc.{key}" for key in ("dataset_root", "num_workers", "batch_size")),
+        *(f"dtwrc.{key}" for key in ("dist_method", "minmax_norm", "step_pattern", "subsequence")),
+    ),
     "joint_ks_sv": ("tasks",),
 }
 # Keys of what may lie in the folder that another key names.
@@ -182,6 +189,9 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
         require(check_identification(data["file_path"], data["meta_data"]))
     elif args.downstream == "emotion":
         _check_emotions(args, data, _splits(args, config["runner"], ["train", "dev", "test"]))
+    elif args.downstream == "quesst14_dtw":
+        _splits(args, config["runner"], ["dev", "test"])
+        check_queries(expert)
     elif args.downstream == "joint_ks_sv":
         _check_joint(args, config)
 
@@ -206,7 +216,9 @@ def check_task(args: argparse.Namespace, config: dict) -> None:
     if not has_module(f"s3prl.downstream.{args.downstream}.expert"):
         raise FitHubertError(f"-d {args.downstream}: no such task in s3prl; SUPERB's and ours: {known}")
     keys = [f"downstream_expert.{key}" for key in _KEYS.get(args.downstream, ())]
-    for key in ("runner.total_steps", "runner.eval_dataloaders", "optimizer", "downstream_expert", *keys):
+    trained = ("runner.total_steps", "runner.eval_dataloaders", "optimizer")
+    shared = ("runner",) if args.downstream in UNTRAINED else trained
+    for key in (*shared, "downstream_expert", *keys):
         value = config
         for name in key.split("."):
             if not isinstance(value, dict) or name not in value:

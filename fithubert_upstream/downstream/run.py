@@ -130,7 +130,7 @@ def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, d
         check_files(args, past[0])
     checks.check_task(args, config)
     config = expand_variables(config)
-    evaluated = config["runner"]["eval_dataloaders"]
+    evaluated = config["runner"].get("eval_dataloaders")
     splits = [args.evaluate_split, *(evaluated if isinstance(evaluated, list) else ())]
     config = read_settings(args.downstream, config, accepted, splits)
     check_given(args.downstream, config, changed_keys(args.override), splits)
@@ -209,6 +209,10 @@ def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractCont
         repairs.append(partial(s3prl_datasets.own_datasets, downstream))
     if downstream == "sv_voxceleb1":
         repairs.append(partial(speaker_verification, device))
+    if downstream == "quesst14_dtw":
+        from .repairs.quesst14 import query_by_example
+
+        repairs.append(query_by_example)
     if downstream in ("asr", "ctc") and device == "cpu":
         repairs.append(padded_recurrence)
     return repairs

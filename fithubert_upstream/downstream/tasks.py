@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from ..compat.s3prl_experts import UNTRAINED
 from ..errors import FitHubertError
 
 
@@ -45,6 +46,11 @@ class Task:
     dev: str = "dev"
     best: str = "dev-best.ckpt"
     folds: int = 1
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained; else the upstream's layers are compared on dev."""
+        return self.downstream not in UNTRAINED
 
     def result(self, scalars: dict[str, float], split: str | None = None) -> float:
         """The task's result in percent, out of what a run logged."""
@@ -106,7 +112,8 @@ ER = Task(
     higher_is_better=True,
     folds=5,
 )
-TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER)}
+QBE = Task("qbe", "Query by example", "quesst14_dtw", "QUESST14", "quesst14_dtw/{split}-mtwv", "MTWV %", higher_is_better=True)
+TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, QBE)}
 
 
 def task_of(downstream: str) -> Task:

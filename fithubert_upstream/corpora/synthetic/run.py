@@ -9,6 +9,7 @@ from .corpus import Corpus, is_complete, write_corpus
 from .fluent_commands import plan_fluent_commands
 from .iemocap import plan_iemocap
 from .librispeech import plan_librispeech
+from .quesst14 import plan_quesst14
 from .speech_commands import plan_speech_commands
 from .voxceleb1 import plan_voxceleb1
 
@@ -18,6 +19,7 @@ PLANS: dict[str, Callable[[dict[str, float], int], Corpus]] = {
     "voxceleb1": plan_voxceleb1,
     "fluent_commands": plan_fluent_commands,
     "iemocap": plan_iemocap,
+    "quesst14": plan_quesst14,
 }
 
 
@@ -25,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert synth",
         description="Write synthetic speech (eSpeak NG) in the layouts of LibriSpeech, Speech Commands, VoxCeleb1, "
-        "Fluent Speech Commands and IEMOCAP. The same seed gives the same files; a complete corpus is not rewritten.",
+        "Fluent Speech Commands, IEMOCAP and QUESST 2014. The same seed gives the same files; a complete corpus is not rewritten.",
         epilog="example: fithubert synth data --minutes 20",
     )
     parser.add_argument("dir", metavar="DIR", help="folder for LibriSpeech/, VoxCeleb1/ and so on")
@@ -35,7 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         metavar="M",
         help="minutes of training speech in each layout; adds a tenth as dev set (at least 1 min) of LibriSpeech and "
-        "Fluent Speech Commands, and a fifth as each test set (at least 1.5 min); IEMOCAP has M in all",
+        "Fluent Speech Commands, and a fifth as each test set (at least 1.5 min); IEMOCAP has M in all, QUESST 2014 "
+        "documents of a fifth",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
@@ -43,10 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> Path:
-    """Write the five corpora and say where they are."""
+    """Write the six corpora and say where they are."""
     args = build_parser().parse_args(argv)
     root = synthesise_all(args.dir, args.minutes, args.seed, args.jobs)
-    names = "LibriSpeech, speech_commands, VoxCeleb1, fluent_commands and IEMOCAP"
+    names = "LibriSpeech, speech_commands, VoxCeleb1, fluent_commands, IEMOCAP and quesst14"
     print(f"{root}: {names}, {args.minutes:g} min of training speech each")
     return root
 
@@ -90,7 +93,7 @@ def synthesise(
 def synthesise_all(
     root: str | Path, minutes: float, seed: int = 0, jobs: int | None = None, progress: bool = True
 ) -> Path:
-    """Write `root/LibriSpeech`, `speech_commands`, `VoxCeleb1`, `fluent_commands` and `IEMOCAP`.
+    """Write `root/LibriSpeech`, `speech_commands`, `VoxCeleb1`, `fluent_commands`, `IEMOCAP` and `quesst14`.
 
     Parameters
     ----------
@@ -98,7 +101,8 @@ def synthesise_all(
     minutes : float
         Of training speech in each: M gives `{"train": M, "dev": max(1, M / 10), "test": max(1.5, M / 5)}` of
         LibriSpeech and (with valid for dev) of Fluent Speech Commands, `{"train": M, "test": max(1.5, M / 5)}` of
-        Speech Commands, `{"dev": M, "test": max(1.5, M / 5)}` of VoxCeleb1 and `{"all": M}` of IEMOCAP.
+        Speech Commands, `{"dev": M, "test": max(1.5, M / 5)}` of VoxCeleb1, `{"all": M}` of IEMOCAP and
+        `{"documents": max(1.5, M / 5)}` of QUESST 2014.
     seed : int
     jobs : int, optional
         Processes; by default one for each core.
@@ -119,6 +123,7 @@ def synthesise_all(
         root / "VoxCeleb1": plan_voxceleb1({"dev": minutes, "test": test}, seed),
         root / "fluent_commands": plan_fluent_commands({"train": minutes, "valid": dev, "test": test}, seed),
         root / "IEMOCAP": plan_iemocap({"all": minutes}, seed),
+        root / "quesst14": plan_quesst14({"documents": test}, seed),
     }
     for folder, corpus in corpora.items():  # a mistake is told before anything is written
         is_complete(folder, corpus.parameters)
