@@ -24,6 +24,7 @@ from .configs import CORPORA, DEFAULT_TASKS, Settings, changed_config, corpora, 
 from .job import Job
 from .jobs import Jobs, add_flags, read_flags
 from .jobs import parse_override as read_override
+from .layer_choice import SEED, LayerChoice, choice_table, draw_choice
 from .layers import draw_layers
 from .metrics import METRICS
 from .report import Row, markdown_table, plot, published_rows, write_csv
@@ -157,7 +158,8 @@ def run(upstreams: Sequence[Upstream], tasks: Sequence[str], settings: Settings,
     configs = {key: task_config(key, settings, task_changes(key, settings, jobs.output), variables) for key in tasks}
     if len(settings.rates) > 1:
         for key, config in configs.items():
-            check_dev(key, config)
+            if TASKS[key].trains:
+                check_dev(key, config)
     if "er" in tasks:
         data = configs["er"]["downstream_expert"]["datarc"]
         prepare_iemocap(data["root"], data["meta_data"])
@@ -180,7 +182,11 @@ def check_dev(key: str, config: dict[str, Any]) -> None:
 
 
 def _add(jobs: Jobs, upstream: Upstream, key: str, config: dict[str, Any], settings: Settings) -> None:
-    """The jobs of a task on an upstream: one for each fold and seed."""
+    """The jobs of a task on an upstream: one for each fold and seed, or one that compares layers."""
+    if not TASKS[key].trains:
+        title, folder = f"{key.upper()} on {upstream.label}", Path(upstream.label, key)
+        jobs.add(title, upstream, TASKS[key], config, folder, seed=SEED, kind=LayerChoice)
+        return
     skip_oov = settings.skip_oov and key == "pr"
     searched = len(settings.rates) > 1
     for fold in range(1, TASKS[key].folds + 1):
@@ -225,7 +231,7 @@ def _check_corpora(jobs: Sequence[Job]) -> None:
             data = config["downstream_expert"]["datarc"]
             splits = [folder for split in ("train", "dev-clean", "test-clean") for folder in data[split]]
             prepare_librispeech(data["libri_root"], output=data["bucket_file"], splits=list(dict.fromkeys(splits)))
-        for mode in ("train", "evaluate"):
+        for mode in ("train", "evaluate") if job.task.trains else ("evaluate",):
             args = argparse.Namespace(mode=mode, downstream=job.task.downstream, evaluate_split=job.task.split)
             checks.check_corpus(args, config)
 
@@ -233,12 +239,15 @@ def _check_corpora(jobs: Sequence[Job]) -> None:
 def _report(jobs: Iterable[Job], parameters: dict[str, int], settings: Settings, output: Path) -> list[Row]:
     """Write the tables, pictures and results.json of what is finished; one row for each upstream."""
     steps: dict[str, int] = {}
+    tasks: list[str] = []
     cells: dict[str, dict[str, list[Job]]] = {label: {} for label in parameters}
     for job in jobs:
-        steps[job.task.key] = job.identity["runner.total_steps"]
+        tasks.append(job.task.key)
+        if job.task.trains:
+            steps[job.task.key] = job.identity["runner.total_steps"]
         cells[job.upstream.label].setdefault(job.task.key, []).append(job)
-    found = {label: {key: collect(runs) for key, runs in tasks.items()} for label, tasks in cells.items()}
-    found = {label: {key: cell for key, cell in tasks.items() if cell is not None} for label, tasks in found.items()}
+    found = {label: {key: collect(runs) for key, runs in row.items()} for label, row in cells.items()}
+    found = {label: {key: cell for key, cell in row.items() if cell is not None} for label, row in found.items()}
     rows = [
         Row(
             label,
@@ -254,19 +263,23 @@ def _report(jobs: Iterable[Job], parameters: dict[str, int], settings: Settings,
     seeds = ", ".join(map(str, settings.seeds or (settings.seed,)))
     about = (
         f"SUPERB's tasks on frozen upstreams: {settings.configs} configs, seed{'s' if settings.seeds else ''} {seeds}, "
-        f"updates: {', '.join(f'{key.upper()} {count}' for key, count in steps.items())}"
+        f"updates: {', '.join(f'{key.upper()} {count}' for key, count in steps.items()) or 'none'}"
     )
-    columns = [key for key, metric in METRICS.items() if metric.task in steps]
+    columns = [key for key, metric in METRICS.items() if metric.task in tasks]
     text = f"{about}\n\n{markdown_table(rows, published, columns)}\n"
     searches = {label: {key: cell.search for key, cell in done.items() if cell.search} for label, done in found.items()}
     if any(searches.values()):
         text += f"\n{search_table(searches)}\n"
         draw_search(searches, output / "lr.png")
+    for key in dict.fromkeys(key for done in found.values() for key, cell in done.items() if cell.choice):
+        choices = {label: done[key].choice for label, done in found.items() if key in done}
+        text += f"\n{choice_table(choices, key)}\n"
+        draw_choice(choices, key, output / f"{key}.png")
     write_text(output / "table.md", text)
     write_csv(rows, published, output / "table.csv")
     plot(rows, published, output / "superb.png")
     layers = {label: {key: cell.layers for key, cell in done.items() if cell.layers} for label, done in found.items()}
-    layers = {label: tasks for label, tasks in layers.items() if tasks}
+    layers = {label: weights for label, weights in layers.items() if weights}
     if layers:
         draw_layers(layers, output / "layers.png")
     results = {label: {key: cell.results() for key, cell in done.items()} for label, done in found.items()}
