@@ -33,7 +33,7 @@ BASE = [
 EXTRAS = {
     "distill": ["lightning-fabric>=2.5", "lhotse>=1.33", "tensorboardX", "transformers>=4.57"],
     "synth": ["espeakng-loader"],  # eSpeak NG is under the GPL 3
-    "superb": ["optuna>=4"],
+    "superb": ["optuna>=4", "dtw-python", "lxml"],  # dtw-python is under the GPL 3
     "onnx": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],
 }

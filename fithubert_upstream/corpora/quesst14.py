@@ -78,16 +78,10 @@ def read_list(root: str | Path, name: str) -> list[Path]:
     return found
 
 
-def truth_files(root: str | Path, split: str) -> dict[str, Path]:
-    """The three files of a split, by suffix. Raises FitHubertError unless there is one of each."""
-    folder, files = truth_folder(root, split), {}
-    for suffix in _SUFFIXES:
-        there = sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
-        if len(there) != 1:
-            found = ", ".join(path.name for path in there) or "none"
-            raise FitHubertError(f"{folder}: expected one file *{suffix}, found {found}")
-        files[suffix] = there[0]
-    return files
+def truth_files(root: str | Path, split: str) -> dict[str, list[Path]]:
+    """The files of the ground truth of a split, by suffix: one of each where it is sound."""
+    files = [path for path in sorted(truth_folder(root, split).glob("*")) if not path.name.startswith(".")]
+    return {suffix: [path for path in files if path.name.endswith(suffix)] for suffix in _SUFFIXES}
 
 
 def read_truth(root: str | Path, split: str) -> Truth:
@@ -98,7 +92,12 @@ def read_truth(root: str | Path, split: str) -> Truth:
     FitHubertError
         A file is missing or of another form, or no query is said anywhere.
     """
-    files = truth_files(root, split)
+    files = {}
+    for suffix, there in truth_files(root, split).items():
+        if len(there) != 1:
+            found = ", ".join(path.name for path in there) or "none"
+            raise FitHubertError(f"{truth_folder(root, split)}: expected one file *{suffix}, found {found}")
+        files[suffix] = there[0]
     documents = frozenset(map(_document, _attributes(files[".ecf.xml"], "excerpt", "audio_filename")))
     targets: dict[str, set[str]] = {query: set() for query in _attributes(files[".tlist.xml"], "term", "termid")}
     rttm = files[".rttm"]

@@ -28,7 +28,8 @@ PLACES = (
 )
 TASKS = (
     *("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv"),
-    *("fluent_commands", "voxceleb1", "emotion", "quesst14_dtw"),  # whose recordings are those that tables and lists name
+    # whose recordings are those that tables and lists name
+    *("fluent_commands", "voxceleb1", "emotion", "quesst14_dtw"),
 )
 FILES, DIGEST = "corpus.files", "corpus.digest"
 
@@ -159,8 +160,8 @@ def _queries(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
         files = read_list(root, name) if list_of(root, name).is_file() else []
         yield from ((f"recording {file.relative_to(root).as_posix()}", file) for file in files)
     for split in QUERIES:
-        files = truth_files(root, split) if root.is_dir() else {}
-        yield from ((f"{split} {suffix}", file) for suffix, file in files.items())
+        files = truth_files(root, split).values()
+        yield from ((f"{split} {file.name}", file) for found in files for file in found)
 
 
 _LISTED: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Path]]]] = {

@@ -30,7 +30,7 @@ from .joint_ks_sv.config import JointConfig
 from .libriphone import forget, phone_transcripts
 from .overrides import split_overrides
 from .past_run import by_name
-from .queries import check_queries
+from .query_by_example.checks import check_queries
 from .sv import check_lengths
 from .tasks import TASKS
 

@@ -112,7 +112,9 @@ ER = Task(
     higher_is_better=True,
     folds=5,
 )
-QBE = Task("qbe", "Query by example", "quesst14_dtw", "QUESST14", "quesst14_dtw/{split}-mtwv", "MTWV %", higher_is_better=True)
+QBE = Task(
+    "qbe", "Query by example", "quesst14_dtw", "QUESST14", "quesst14_dtw/{split}-mtwv", "MTWV %", higher_is_better=True
+)
 TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, QBE)}
 
 

@@ -13,17 +13,24 @@ from ..helpers import small_corpora
 from ..helpers.audio import noise
 
 FIRST = "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
-CORPORA = {"fluent_commands": "fluent_commands", "voxceleb1": "voxceleb1", "emotion": "iemocap"}
-COUNTS = {"fluent_commands": 3 + 12, "voxceleb1": 1 + 12, "emotion": 5 + 20}
+CORPORA = {
+    "fluent_commands": "fluent_commands",
+    "voxceleb1": "voxceleb1",
+    "emotion": "iemocap",
+    "quesst14_dtw": "quesst14",
+}
+COUNTS = {"fluent_commands": 3 + 12, "voxceleb1": 1 + 12, "emotion": 5 + 20, "quesst14_dtw": 3 + 6 + 12}
 AUDIO = {
     "fluent_commands": "wavs/speakers/s2/test-0.wav",
     "voxceleb1": "test/wav/id10101/s1/00001.wav",
     "emotion": FIRST,
+    "quesst14_dtw": "eval_queries/eval_1.wav",
 }
 EDITED = {
     "fluent_commands": ("data/valid_data.csv", "lights", "lamp"),
     "voxceleb1": ("veri_test_class.txt", "1 id10001", "2 id10001"),
     "emotion": ("Session1/dialog/EmoEvaluation/Ses01F_impro01.txt", "neu", "sad"),
+    "quesst14_dtw": ("scoring/groundtruth_quesst14_eval/quesst14_eval.rttm", "doc_3", "doc_4"),
 }
 
 
@@ -33,7 +40,8 @@ def make(task, root):
 
 
 def state(task, root, **more):
-    places = {"fluent_commands": {}, "voxceleb1": {"meta_data": f"{root}/veri_test_class.txt"}}
+    places = {"quesst14_dtw": {"dataset_root": str(root)}, "fluent_commands": {}}
+    places |= {"voxceleb1": {"meta_data": f"{root}/veri_test_class.txt"}}
     data = {"file_path": str(root), **places.get(task, {"root": str(root), "meta_data": f"{root}/meta_data"}), **more}
     return corpus_state(task, {"downstream_expert": {"datarc": data}}, progress=False)
 

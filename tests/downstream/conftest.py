@@ -24,6 +24,7 @@ def corpora(tmp_path_factory):
         "VOXCELEB1": small_corpora.voxceleb1(root / "VoxCeleb1"),
         "FLUENT_COMMANDS": small_corpora.fluent_commands(root / "fluent_commands"),
         "IEMOCAP": small_corpora.iemocap(root / "IEMOCAP"),
+        "QUESST14": small_corpora.quesst14(root / "quesst14"),
         "student": root / "student.safetensors",
     }
 

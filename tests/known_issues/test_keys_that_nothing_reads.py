@@ -55,6 +55,9 @@ def test_packaged_configs_are_read_whole_and_stay_as_they_are(name):
         ("sid", "downstream_expert.modelrc.projecter_dim", "projector_dim"),
         ("er", "downstream_expert.datarc.fold", "test_fold"),
         ("er", "downstream_expert.datarc.preload", "pre_load"),
+        ("qbe", "downstream_expert.dtwrc.distance", "dist_method"),
+        ("qbe", "runner.evaluate_ratio", "known keys: none"),  # s3prl would take documents for queries
+        ("qbe", "optimizer.lr", "runner"),
     ],
 )
 def test_the_nearest_key_is_named(task, key, near):

@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import soundfile
-import soxr
 
 from ...errors import FitHubertError
 from ...files import atomic_path, write_text
@@ -16,8 +15,7 @@ from .espeak import Voice
 from .recordings import SAMPLE_RATE, random_conditions, say, vary
 from .sentences import WORDS, random_sentence
 
-RATE = 8000  # Hz, of the corpus
-DOCUMENT_SECONDS, QUERY_SECONDS = 3.2, 1.0  # about
+DOCUMENT_SECONDS, QUERY_SECONDS = 2.5, 0.8  # about
 DOCUMENTS_OF_A_VOICE = 8
 DOCUMENTS_PER_QUERY = 4  # of each split
 FEWEST_QUERIES = 6
@@ -31,7 +29,7 @@ _PARTS = {"dev": "dev", "test": "eval"}  # how the corpus names s3prl's splits
 def plan_quesst14(minutes: dict[str, float], seed: int = 0) -> Corpus:
     """Queries and documents in the layout of QUESST 2014.
 
-    `Audio/quesst14_<number>.wav` (8 kHz, 16 bit, mono) are sentences; `dev_queries` and `eval_queries` hold single
+    `Audio/quesst14_<number>.wav` (16 kHz, 16 bit, mono) are sentences; `dev_queries` and `eval_queries` hold single
     words of at least six letters, by other voices and in other rooms, one query for every four documents in each of
     dev and eval. Each document got one of all these words in the place of a noun. It holds a query if one of its words
     is or begins with it ("orange" is in "oranges"). `scoring` has the lists and the ground truth, in which times are 0:
@@ -40,7 +38,7 @@ def plan_quesst14(minutes: dict[str, float], seed: int = 0) -> Corpus:
     Parameters
     ----------
     minutes : dict
-        `{"documents": 4}` gives 75 documents, and 19 queries in each of dev and eval.
+        `{"documents": 4}` gives 96 documents, and 24 queries in each of dev and eval.
     seed : int
 
     Raises
@@ -117,8 +115,7 @@ def _write(path: str, text: str, voice: Voice, draw: list[int], root: Path) -> N
     before, after = generator.integers(SAMPLE_RATE // 20, SAMPLE_RATE // 5, size=2)
     audio = random_conditions(generator).apply(np.pad(speech, (before, after)), generator)
     (root / path).parent.mkdir(parents=True, exist_ok=True)
-    samples = np.clip(soxr.resample(audio, SAMPLE_RATE, RATE), -1, 1)
-    soundfile.write(root / path, samples, RATE, subtype="PCM_16")
+    soundfile.write(root / path, audio, SAMPLE_RATE, subtype="PCM_16")
 
 
 def _write_lists(queries: dict[str, list[str]], documents: int, root: Path) -> None:
@@ -144,8 +141,8 @@ def _write_truth(split: str, words: list[str], sentences: list[str], root: Path)
         )
         said = [_query(split, k) for k, word in enumerate(words) if holds(sentence, word)]
         lines += [f"LEXEME {name} 1 0.000 0.000 {query} lex spk 0.5\n" for query in said]
-    for name, root_element in ((f"quesst14_{part}.tlist.xml", terms), ("quesst14.ecf.xml", excerpts)):
-        ElementTree.indent(root_element)
+    for name, element in ((f"quesst14_{part}.tlist.xml", terms), ("quesst14.ecf.xml", excerpts)):
+        ElementTree.indent(element)
         with atomic_path(folder / name) as temporary:
-            ElementTree.ElementTree(root_element).write(temporary, encoding="UTF-8", xml_declaration=True)
+            ElementTree.ElementTree(element).write(temporary, encoding="UTF-8", xml_declaration=True)
     write_text(folder / f"quesst14_{part}.rttm", "".join(lines))

@@ -27,7 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert synth",
         description="Write synthetic speech (eSpeak NG) in the layouts of LibriSpeech, Speech Commands, VoxCeleb1, "
-        "Fluent Speech Commands, IEMOCAP and QUESST 2014. The same seed gives the same files; a complete corpus is not rewritten.",
+        "Fluent Speech Commands, IEMOCAP and QUESST 2014. The same seed gives the same files; a complete corpus is not "
+        "rewritten.",
         epilog="example: fithubert synth data --minutes 20",
     )
     parser.add_argument("dir", metavar="DIR", help="folder for LibriSpeech/, VoxCeleb1/ and so on")

@@ -19,8 +19,8 @@ from ...compat.s3prl import apply
 from ...corpora.quesst14 import DOCUMENTS, QUERIES, read_list, read_truth
 from ...errors import FitHubertError
 from ...runs.workers import SpawnContext, leave_interrupts
-from ..mtwv import mtwv, read_scores
-from ..queries import import_dtw
+from ..query_by_example.checks import import_dtw
+from ..query_by_example.mtwv import mtwv, read_scores
 
 apply()  # without it they do not import
 
@@ -104,12 +104,24 @@ def scored(expert: type) -> Iterator[None]:
     """Let s3prl's expert log `quesst14_dtw/<split>-mtwv` once its scores are written, in the block."""
 
     def log_records(self, mode: str, records: dict, logger: Any, global_step: int = 0, **kwargs: Any) -> None:
+        for name, feature in zip(records["audio_names"], records["features"], strict=True):
+            if not feature.isfinite().all():
+                raise FitHubertError(
+                    f"{name}: expected finite features, found NaN or infinity; use another layer or upstream"
+                )
         try:
             as_in_s3prl(self, mode, records=records, **kwargs)
         except BrokenProcessPool as error:
             raise FitHubertError(
                 f"a process that aligns queries and documents has died ({error}); give fewer with "
                 "-o config.downstream_expert.max_workers=1"
+            ) from error
+        except ValueError as error:
+            if "NaN" not in str(error):
+                raise
+            raise FitHubertError(
+                f"expected distances that are numbers, found NaN ({error}); give another dist_method with "
+                "-o config.downstream_expert.dtwrc.dist_method=euclidean"
             ) from error
         truth = read_truth(self.datarc["dataset_root"], mode)
         best = mtwv(read_scores(Path(self.expdir, SCORES)), truth)

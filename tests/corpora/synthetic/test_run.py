@@ -14,7 +14,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_five_layouts_and_their_minutes(data):
+def test_six_layouts_and_their_minutes(data):
     found = {path.name: json.loads((path / "corpus.json").read_text()) for path in data.iterdir()}
     assert {name: corpus["minutes"] for name, corpus in found.items()} == {
         "LibriSpeech": {"train": 0.2, "dev": 1, "test": 1.5},
@@ -22,6 +22,7 @@ def test_five_layouts_and_their_minutes(data):
         "VoxCeleb1": {"dev": 0.2, "test": 1.5},
         "fluent_commands": {"train": 0.2, "valid": 1, "test": 1.5},
         "IEMOCAP": {"all": 0.2},
+        "quesst14": {"documents": 1.5},
     }
     for name in ("LibriSpeech/train", "speech_commands/train/yes", "VoxCeleb1/dev/wav", "IEMOCAP/Session1"):
         assert any((data / name).iterdir())

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ..corpora.quesst14 import Truth
-from ..errors import FitHubertError
+from ...corpora.quesst14 import Truth
+from ...errors import FitHubertError
 
 # Of QUESST's scoring script (`score-TWV-Cnxe.sh` of 2015, read in public copies; that of 2014 could not be seen).
 P_TARGET, C_FALSE_ALARM, C_MISS = 0.0008, 1, 100
@@ -59,8 +59,8 @@ def mtwv(scores: Scores, truth: Truth) -> Best:
         for document, score in scores.get(query, {}).items():
             if not math.isfinite(score):
                 raise FitHubertError(
-                    f"query {query}, document {document}: expected a finite score, found {score}; the upstream's "
-                    "features, or the distance of config.downstream_expert.dtwrc, are no numbers there"
+                    f"query {query}, document {document}: expected a finite score, found {score}; give another "
+                    "dist_method with -o config.downstream_expert.dtwrc.dist_method=euclidean"
                 )
             if document in truth.documents:
                 values.append(score)

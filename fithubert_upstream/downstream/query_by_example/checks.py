@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..corpora.problems import require
-from ..corpora.quesst14 import check_quesst14
-from ..errors import FitHubertError, from_extra
+from ...corpora.problems import require
+from ...corpora.quesst14 import check_quesst14
+from ...errors import FitHubertError, from_extra
 
 _WHERE = "config.downstream_expert"
 _OWN_DISTANCES = ("cosine_exp", "cosine_neg_log")  # s3prl's, beside those of scipy
@@ -60,5 +60,6 @@ def _check_distance(name: str) -> None:
             distance.cdist(np.eye(2), np.eye(2), name)
         except ValueError as error:
             raise FitHubertError(
-                f"{_WHERE}.dtwrc.dist_method: expected {', '.join(_OWN_DISTANCES)} or a distance of scipy, found: {error}"
+                f"{_WHERE}.dtwrc.dist_method: expected {', '.join(_OWN_DISTANCES)} or a distance of scipy, found: "
+                f"{error}"
             ) from None
