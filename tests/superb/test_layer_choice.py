@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from fithubert_upstream import cli
+from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.errors import FitHubertError
+from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.superb import layer_choice
 from fithubert_upstream.superb.configs import Settings
 from fithubert_upstream.superb.layer_choice import choice_table, count_layers, draw_choice
@@ -13,7 +16,9 @@ from fithubert_upstream.superb.run import run
 from fithubert_upstream.superb.upstreams import Upstream
 from fithubert_upstream.superb.verify import verify
 
+from ..helpers import small_corpora
 from ..helpers.superb_runs import TWO, config_in, flag
+from ..helpers.tiny import SMALL
 
 DEV = {"0": 0.1, "1": 0.4, "2": 0.4, None: 0.2}
 TEST = 0.3
@@ -86,6 +91,23 @@ def test_verify(layers, runner, capsys):
     Path("student.safetensors").write_bytes(b"another")
     (verdict,) = verify("elsewhere")
     assert not verdict.same and verdict.remark.endswith("is not the upstream's file that was tested")
+
+
+@pytest.mark.slow
+def test_end_to_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_fithubert(FitHubert(SMALL), tmp_path / "tiny.safetensors")
+    corpus = small_corpora.quesst14(tmp_path / "quesst14")
+    upstreams = [TWO[0], Upstream("tiny", "fithubert", "tiny.safetensors")]
+    rows = run(upstreams, ["qbe"], Settings(quesst14=str(corpus)), "out")
+    results = [json.loads(Path(f"out/{row.name}/qbe/result.json").read_text()) for row in rows]
+    assert [row.qbe for row in rows] == [result["value"] for result in results]
+    assert [len(result["dev"]) for result in results] == [1, count_layers(upstreams[1])]
+    assert all(0 <= value <= 100 for result in results for value in result["dev"].values())
+    assert all(verdict.same for verdict in verify("out"))
+    (corpus / "scoring" / "groundtruth_quesst14_dev" / "quesst14_dev.rttm").write_text("LEXEME doc_2 1 0 1 dev_0 x\n")
+    with pytest.raises(FitHubertError, match="the corpus has changed since"):
+        run(upstreams, ["qbe"], Settings(quesst14=str(corpus)), "out")
 
 
 def test_fine_overrides(layers, capsys):

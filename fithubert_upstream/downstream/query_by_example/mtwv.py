@@ -36,7 +36,8 @@ def mtwv(scores: Scores, truth: Truth) -> Best:
     without scores, such as those in other languages, which s3prl leaves out, is not found: the tool gives them the
     default score of its command (-10), which is below all.
 
-    Source: NIST, The Spoken Term Detection 2006 Evaluation Plan; MediaEval QUESST 2014, where trials are documents.
+    Sources: NIST, The Spoken Term Detection 2006 Evaluation Plan; the README of QUESST 2015's tool, in which each pair
+    of a query and a document is a trial.
 
     Parameters
     ----------

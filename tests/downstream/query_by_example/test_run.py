@@ -111,19 +111,21 @@ def test_the_expert_is_left_as_it_was():
     assert before == ([getattr(expert, name) for name in names], expert.DownstreamExpert.log_records)
 
 
-def test_errors_of_s3prls_expert():
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BrokenProcessPool("terminated abruptly"), "has died .*max_workers=1$"),
+        (ValueError("All-NaN slice encountered"), "expected distances that are numbers, found NaN"),
+        (ValueError("another"), "^another$"),
+    ],
+)
+def test_errors_of_s3prls_expert(error, words):
     class Expert:
         def log_records(self, mode, records, **kwargs):
             raise error
 
-    nothing = {"features": [], "audio_names": []}
-    for error, words in (
-        (BrokenProcessPool("terminated abruptly"), "has died .*max_workers=1$"),
-        (ValueError("All-NaN slice encountered"), "expected distances that are numbers, found NaN"),
-        (ValueError("another"), "^another$"),
-    ):
-        with repairs.scored(Expert), pytest.raises(ValueError, match=words):
-            Expert().log_records("dev", records=nothing, logger=None)
+    with repairs.scored(Expert), pytest.raises(ValueError, match=words):
+        Expert().log_records("dev", records={"features": [], "audio_names": []}, logger=None)
 
 
 # what is refused
