@@ -33,7 +33,7 @@ BASE = [
 EXTRAS = {
     "distill": ["lightning-fabric>=2.5", "lhotse>=1.33", "tensorboardX", "transformers>=4.57"],
     "synth": ["espeakng-loader"],  # eSpeak NG is under the GPL 3
-    "superb": ["optuna>=4", "submitit>=1.5", "h5py", "pyannote.metrics>=4"],
+    "superb": ["optuna>=4", "submitit>=1.5", "h5py", "pyannote.metrics>=4", "dtw-python", "lxml"],  # dtw-python: GPL 3
     "abx": ["fastabx>=0.9; python_version >= '3.12'"],
     "onnx": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],

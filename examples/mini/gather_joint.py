@@ -20,7 +20,7 @@ from tqdm import tqdm
 from fithubert_upstream.audio import SAMPLE_RATE
 from fithubert_upstream.audio.walk import find_audio
 from fithubert_upstream.audio.waveforms import load_any_waveform
-from fithubert_upstream.corpora.speech_commands import BACKGROUND, speech_commands_part
+from fithubert_upstream.corpora.layouts.speech_commands import BACKGROUND, speech_commands_part
 from fithubert_upstream.corpora.synthetic.recordings import random_conditions
 from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.files import atomic_path

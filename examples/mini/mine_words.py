@@ -25,7 +25,7 @@ from fithubert_upstream.audio.walk import find_audio
 from fithubert_upstream.audio.waveforms import load_any_waveform
 from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.corpora.cmudict import entries
-from fithubert_upstream.corpora.speech_commands import COMMANDS
+from fithubert_upstream.corpora.layouts.speech_commands import COMMANDS
 from fithubert_upstream.files import atomic_path
 from fithubert_upstream.models.lengths import FRAME_RATE
 

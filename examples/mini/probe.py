@@ -23,7 +23,7 @@ from tqdm import tqdm, trange
 from fithubert_upstream.audio.walk import find_audio
 from fithubert_upstream.audio.waveforms import load_any_waveform
 from fithubert_upstream.corpora.cmudict import entries
-from fithubert_upstream.corpora.librispeech import read_splits
+from fithubert_upstream.corpora.layouts.librispeech import read_splits
 from fithubert_upstream.upstream.hubconf import fithubert_local, whisper_local
 
 UPDATES, BATCH, WIDTH = 500, 4, 256

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..audio.scan import count_samples_16k
 from ..audio.walk import find_audio
-from ..corpora.librispeech import split_folder
+from ..corpora.layouts.librispeech import split_folder
 from ..errors import FitHubertError
 from ..models.config import FitHubertConfig
 from ..models.lengths import conv_frames, shortest_input

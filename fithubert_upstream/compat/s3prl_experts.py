@@ -121,6 +121,19 @@ def _classification(data: Section) -> Section:
     return {"datarc": data, "modelrc": {"projector_dim": COUNT, **_heads()}}
 
 
+def _quesst14_dtw(block: Mapping, splits: set[str]) -> Section:
+    data = {"dataset_root": text, "num_workers": NATURAL, "batch_size": COUNT}
+    alignment = {"dist_method": text, "minmax_norm": boolean, "step_pattern": text, "subsequence": boolean}
+    return {
+        "two_stages": choice((False,)),  # of s3prl's own config; its expert does not read it
+        "max_workers": optional(COUNT),
+        "feature_normalization": boolean,
+        "silence_frame": optional(NATURAL),
+        "datarc": data,
+        "dtwrc": alignment,
+    }
+
+
 def _sv_voxceleb1(block: Mapping, splits: set[str]) -> Section:
     from s3prl.downstream.sv_voxceleb1 import model
 
@@ -182,5 +195,7 @@ EXPERTS: dict[str, Callable[[Mapping, set[str]], Section]] = {
     "voxceleb1": _voxceleb1,
     "emotion": _emotion,
     "diarization": _diarization,
+    "quesst14_dtw": _quesst14_dtw,
     "joint_ks_sv": _joint_ks_sv,
 }
+UNTRAINED = ("quesst14_dtw",)  # tasks whose experts are only evaluated

@@ -14,7 +14,7 @@ from ..errors import FitHubertError
 from ..settings.rules import Section, above_zero, anything, choice, list_of, read_block, up_to_one
 from ..settings.values import boolean, text, whole
 from . import s3prl as s3prl_compat
-from .s3prl_experts import EXPERTS
+from .s3prl_experts import EXPERTS, UNTRAINED
 from .s3prl_keywords import COUNT, keywords, require
 
 
@@ -54,6 +54,8 @@ def _sections(task: str, config: dict, splits: Iterable[str]) -> Section:
     """The keys that a task's run reads."""
     s3prl_compat.apply()
     config = config if isinstance(config, Mapping) else {}
+    if task in UNTRAINED:
+        return {"runner": {}, "downstream_expert": EXPERTS[task](config, set(splits))}
     sections = {"optimizer": _optimizer(config.get("optimizer"))}
     for name, section in (("scheduler", _scheduler), ("specaug", _specaug)):
         sections[name] = section(config[name]) if config.get(name) else anything

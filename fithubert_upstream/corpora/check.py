@@ -7,14 +7,15 @@ import argparse
 from pathlib import Path
 
 from ..errors import FitHubertError
-from .fluent_commands import check_fluent_commands
-from .iemocap import check_iemocap
-from .librimix import check_librimix
-from .librispeech import check_librispeech
+from .layouts.fluent_commands import check_fluent_commands
+from .layouts.iemocap import check_iemocap
+from .layouts.librimix import check_librimix
+from .layouts.librispeech import check_librispeech
+from .layouts.quesst14 import check_quesst14
+from .layouts.snips_check import check_snips
+from .layouts.speech_commands import check_speech_commands
+from .layouts.voxceleb1 import IDENTIFICATION, check_identification, check_voxceleb1
 from .problems import SHOWN_PROBLEMS, Report
-from .snips_check import check_snips
-from .speech_commands import check_speech_commands
-from .voxceleb1 import IDENTIFICATION, check_identification, check_voxceleb1
 
 # Of the official corpora, where a primary source or a count says so.
 OFFICIAL_COUNTS = {
@@ -30,6 +31,7 @@ CORPORA = {
     "iemocap": "holds Session1 to Session5",
     "snips": "holds all.iob.snips.txt, slots.txt, train, valid and test",
     "librimix": "holds train, dev and test with wav.scp, segments, utt2spk and reco2dur",
+    "quesst14": "holds scoring, and the recordings that its lists name",
 }
 
 
@@ -68,6 +70,7 @@ def main(argv: list[str]) -> None:
             "iemocap": check_iemocap,
             "snips": check_snips,
             "librimix": check_librimix,
+            "quesst14": check_quesst14,
         }
         report = checks[args.corpus](args.folder)
     print(_table(report))

@@ -14,13 +14,14 @@ from typing import Any
 from ..audio.scan import scan
 from ..audio.walk import is_audio, walk
 from ..errors import FitHubertError
-from .fluent_commands import TABLES, recordings, table_of
-from .iemocap import evaluation_files, read_iemocap
-from .librimix import REFERENCE, SPLITS, read_kaldi
-from .librimix import TABLES as KALDI_TABLES
-from .librispeech import TRANSCRIPT
-from .snips import TABLE, find_recordings
-from .voxceleb1 import read_identification
+from .layouts.fluent_commands import TABLES, recordings, table_of
+from .layouts.iemocap import evaluation_files, read_iemocap
+from .layouts.librimix import REFERENCE, SPLITS, read_kaldi
+from .layouts.librimix import TABLES as KALDI_TABLES
+from .layouts.librispeech import TRANSCRIPT
+from .layouts.quesst14 import DOCUMENTS, QUERIES, list_of, read_list, truth_files
+from .layouts.snips import TABLE, find_recordings
+from .layouts.voxceleb1 import read_identification
 
 # Keys of the tasks' configs that say where a corpus lies.
 PLACES = (
@@ -28,11 +29,12 @@ PLACES = (
     *("dev_meta_data", "test_meta_data", "meta_data", "root", "test_root", "trials", "dev_trials"),
     "slots_file",
     *("train_dir", "dev_dir", "test_dir"),
+    "dataset_root",
 )
 TASKS = (
     *("ctc", "asr", "speech_commands", "sv_voxceleb1", "joint_ks_sv"),
     # whose recordings are those that tables and lists name
-    *("fluent_commands", "voxceleb1", "emotion", "diarization"),
+    *("fluent_commands", "voxceleb1", "emotion", "diarization", "quesst14_dtw"),
 )
 FILES, DIGEST = "corpus.files", "corpus.digest"
 
@@ -191,9 +193,22 @@ def _conversations(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
         yield from ((f"{split} recording {name}", recording.audio) for name, recording in recordings.items())
 
 
+def _queries(data: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The English recordings of all three lists, and the ground truth of both splits."""
+    root = Path(str(data["dataset_root"]))
+    for name in (DOCUMENTS, *QUERIES.values()):
+        yield name, list_of(root, name)
+        files = read_list(root, name) if list_of(root, name).is_file() else []
+        yield from ((f"recording {file.relative_to(root).as_posix()}", file) for file in files)
+    for split in QUERIES:
+        files = truth_files(root, split).values()
+        yield from ((f"{split} {file.name}", file) for found in files for file in found)
+
+
 _LISTED: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Path]]]] = {
     "fluent_commands": _intents,
     "voxceleb1": _speakers,
     "emotion": _emotions,
     "diarization": _conversations,
+    "quesst14_dtw": _queries,
 }

@@ -1,6 +1,6 @@
 """`fithubert prepare`: the tables that s3prl's tasks read and its wheel lacks.
 
-Those of emotion recognition are in `corpora.iemocap`, those of slot filling in `corpora.snips`.
+Those of emotion recognition are in `corpora.layouts.iemocap`, those of slot filling in `corpora.layouts.snips`.
 """
 
 import argparse
@@ -9,10 +9,10 @@ import io
 from collections import Counter
 from pathlib import Path
 
-from ..corpora.iemocap import METADATA, prepare_iemocap
-from ..corpora.librispeech import Utterance, librispeech_report, read_splits, transcript_name
+from ..corpora.layouts.iemocap import METADATA, prepare_iemocap
+from ..corpora.layouts.librispeech import Utterance, librispeech_report, read_splits, transcript_name
+from ..corpora.layouts.snips import SLOTS, prepare_snips
 from ..corpora.problems import require
-from ..corpora.snips import SLOTS, prepare_snips
 from ..errors import FitHubertError
 from ..files import atomic_path
 from ..runs.outputs import check_output_folder
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> None:
-    """`fithubert prepare CORPUS DIR`: see `prepare_librispeech`, `corpora.iemocap` and `corpora.snips`."""
+    """`fithubert prepare CORPUS DIR`: see `prepare_librispeech`, `prepare_iemocap` and `prepare_snips`."""
     args = build_parser().parse_args(argv)
     if args.corpus == "librispeech":
         prepare_librispeech(args.folder, args.output, args.splits)

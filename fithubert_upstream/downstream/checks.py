@@ -4,32 +4,27 @@
 """
 
 import argparse
-import difflib
-import inspect
 import os
-from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from ..audio.scan import count_samples_16k
 from ..audio.walk import audio_in
 from ..compat.modules import has_module
-from ..corpora.fluent_commands import check_fluent_commands
-from ..corpora.iemocap import check_iemocap, check_metadata
-from ..corpora.librispeech import librispeech_report, read_splits, split_folder
+from ..compat.s3prl_experts import UNTRAINED
+from ..corpora.layouts.fluent_commands import check_fluent_commands
+from ..corpora.layouts.iemocap import check_iemocap, check_metadata
+from ..corpora.layouts.librispeech import librispeech_report, read_splits, split_folder
+from ..corpora.layouts.speech_commands import BACKGROUND, check_speech_commands
+from ..corpora.layouts.voxceleb1 import check_identification, check_voxceleb1
 from ..corpora.problems import require
-from ..corpora.speech_commands import BACKGROUND, check_speech_commands
-from ..corpora.voxceleb1 import check_identification, check_voxceleb1
 from ..errors import FitHubertError
 from ..settings.files import MODEL_CONFIGS
-from ..upstream.hubconf import ENTRIES, check_source
 from .asr import check_prepared, check_tables
 from .ctc.libriphone import forget, phone_transcripts
 from .ctc.snips import check_slots
 from .joint_ks_sv.config import JointConfig
 from .overrides import split_overrides
-from .past_run import by_name
+from .query_by_example.checks import check_queries
 from .scoring.diarization import check_conversations
 from .sv import check_lengths
 from .tasks import corpus_name, downstream_names
@@ -58,6 +53,11 @@ _KEYS = {
         *(f"loaderrc.{name}" for name in ("train_dir", "dev_dir", "test_dir", "train_batchsize", "eval_batchsize")),
         *("datarc.chunk_size", "datarc.num_speakers", "scorerc.save_predictions", "modelrc"),
     ),
+    "quesst14_dtw": (
+        *("max_workers", "feature_normalization", "silence_frame"),
+        *(f"datarc.{key}" for key in ("dataset_root", "num_workers", "batch_size")),
+        *(f"dtwrc.{key}" for key in ("dist_method", "minmax_norm", "step_pattern", "subsequence")),
+    ),
     "joint_ks_sv": ("tasks",),
 }
 _SNIPS_KEYS = ("corpus.train", "text.vocab_file", "text.slots_file", "metric")  # beside those of "ctc"
@@ -67,52 +67,6 @@ _INSIDE = (
     *((key, "file_path") for key in ("dev_meta_data", "test_meta_data", "meta_data")),
     ("meta_data", "root"),
 )
-
-
-def check_upstream(args: argparse.Namespace, hub) -> None:
-    """Raise FitHubertError unless -u is on s3prl's hub, and -k is there if it is a file."""
-    if args.hub != "torch":  # -u is then a repository's name
-        return
-    if args.upstream is None:
-        raise FitHubertError("-u: expected the name of an upstream, found none; give for example -u fithubert")
-    if not callable(getattr(hub, args.upstream, None)):
-        near = difflib.get_close_matches(args.upstream, hub.options(), n=3, cutoff=0.4)
-        raise FitHubertError(f"-u {args.upstream}: no such upstream on s3prl.hub; nearest: {', '.join(near) or 'none'}")
-    ckpt, config = args.upstream_ckpt, args.upstream_model_config
-    for flag, value in (("-k", ckpt), ("-g", config)):
-        by_its_name = "://" in str(value) or (flag == "-k" and by_name(args.upstream))
-        if value is not None and not by_its_name and not Path(value).exists():
-            raise FitHubertError(f"{flag} {value}: expected a file or a URL, found no such file; correct the path")
-    if args.upstream in ENTRIES:
-        check_source(args.upstream, ckpt, config, args.upstream_refresh)
-    elif getattr(hub, args.upstream).__module__.startswith("s3prl."):
-        _check_s3prl_source(args, getattr(hub, args.upstream))
-
-
-def _check_s3prl_source(args: argparse.Namespace, entry: Callable) -> None:
-    """By s3prl's names: *_local, *_url, *_gdriveid and *_custom take a checkpoint, others bring their own unseen."""
-    name, parameters = args.upstream, inspect.signature(entry).parameters
-    takes = name.endswith(("_local", "_url", "_gdriveid", "_custom"))
-    takes_ckpt = name != "baseline_local" and (takes or "ckpt" in parameters)
-    if takes_ckpt and args.upstream_ckpt is None:
-        raise FitHubertError(f"-u {name}: expected -k beside it, found none")
-    if name in ("baseline_local", "stft_mag") and args.upstream_model_config is None:
-        raise FitHubertError(f"-u {name}: expected -g beside it, found none")
-    if args.upstream_ckpt is not None and not takes_ckpt:
-        raise FitHubertError(f"-k {args.upstream_ckpt}: expected none, since -u {name} brings its own; leave it out")
-    if args.upstream_model_config is not None and not (takes or "model_config" in parameters):
-        raise FitHubertError(f"-g {args.upstream_model_config}: expected none, since -u {name} does not read it")
-    if args.upstream_refresh and (name.endswith("_local") or entry.__module__.startswith("s3prl.upstream.baseline.")):
-        raise FitHubertError(f"-r: expected an upstream that is downloaded, found -u {name}; leave it out")
-
-
-def check_device(name: str) -> None:
-    """Raise FitHubertError unless --device is one that this machine and this torch have."""
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise FitHubertError(f"--device {name}: expected a device of this machine, found: {reason}") from None
 
 
 def check_override(override: str | None) -> None:
@@ -195,6 +149,9 @@ def check_corpus(args: argparse.Namespace, config: dict) -> None:
         _check_emotions(args, data, _splits(args, config["runner"], ["train", "dev", "test"]))
     elif args.downstream == "diarization":
         check_conversations(expert, _splits(args, config["runner"], ["train", "dev", "test"]))
+    elif args.downstream == "quesst14_dtw":
+        _splits(args, config["runner"], ["dev", "test"])
+        check_queries(expert)
     elif args.downstream == "joint_ks_sv":
         _check_joint(args, config)
 
@@ -222,7 +179,9 @@ def check_task(args: argparse.Namespace, config: dict) -> None:
     if args.downstream == "ctc" and corpus_name(config) == "snips":
         names += _SNIPS_KEYS
     keys = [f"downstream_expert.{key}" for key in names]
-    for key in ("runner.total_steps", "runner.eval_dataloaders", "optimizer", "downstream_expert", *keys):
+    trained = ("runner.total_steps", "runner.eval_dataloaders", "optimizer")
+    shared = ("runner",) if args.downstream in UNTRAINED else trained
+    for key in (*shared, "downstream_expert", *keys):
         value = config
         for name in key.split("."):
             if not isinstance(value, dict) or name not in value:

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from ..compat.s3prl_experts import UNTRAINED
 from ..errors import FitHubertError
 from ..runs.parser import Parser
 from ..settings.files import DOWNSTREAM_CONFIGS, available_configs
@@ -83,7 +84,7 @@ def build_parser() -> Parser:
         "-d",
         "--downstream",
         help="the task: ctc, asr, speech_commands, sv_voxceleb1, fluent_commands, voxceleb1, emotion, diarization, "
-        "joint_ks_sv",
+        "quesst14_dtw, joint_ks_sv",
     )
     add("-v", "--downstream_variant", help="a variant of the task, where s3prl's has some (emotion: fold1)")
     add("-u", "--upstream", help="a name on s3prl.hub; with --hub huggingface a repository")
@@ -146,6 +147,8 @@ def check_together(given: argparse.Namespace) -> None:
         return getattr(given, name, None) not in (None, False)
 
     trains, past = given.mode == "train", has("past_exp") or has("auto_resume")
+    task = getattr(given, "downstream", None)
+    untrained = task in UNTRAINED
     from_hub = past or getattr(given, "hub", None) == "huggingface"
     upload = "s3prl's upload needs huggingface_hub < 1.0; leave it out, and upload the folder with `hf upload`"
     for is_wrong, flag, why in (
@@ -155,7 +158,16 @@ def check_together(given: argparse.Namespace) -> None:
         (trains and has("evaluate_split"), "-t", "expected -m evaluate or -m inference, found -m train; leave it out"),
         (given.mode == "inference" and not has("evaluate_split"), "-t", "expected an audio file, found none"),
         (
-            not (trains or past or has("init_ckpt")),
+            trains and untrained,
+            "-m train",
+            f"-d {task} trains nothing; give -m evaluate, -t dev or -t test, and a layer of the upstream with -l",
+        ),
+        *(
+            (untrained and has(name), flag, f"expected none, since -d {task} has no checkpoints; leave it out")
+            for name, flag in (("past_exp", "-e"), ("init_ckpt", "-i"), ("auto_resume", "-a"))
+        ),
+        (
+            not (trains or past or has("init_ckpt") or untrained),
             f"-m {given.mode}",
             "expected the checkpoint of a run, found none; give -e DIR or -e CKPT (or -i CKPT)",
         ),

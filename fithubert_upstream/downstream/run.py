@@ -43,6 +43,7 @@ from .past_run import begin, check_files, check_init, find_past, resume
 from .repairs.hf_hub import huggingface_upstream
 from .repairs.models import checked_models
 from .run_corpus import compare_corpus
+from .upstream_checks import check_device, check_upstream
 
 # What s3prl looks up by name and its wheel lacks: the corpora of its CTC task, which a clone may have, and our task.
 _MODULES = {
@@ -131,7 +132,7 @@ def read_run_arguments(given: argparse.Namespace) -> tuple[argparse.Namespace, d
         check_files(args, past[0])
     checks.check_task(args, config)
     config = expand_variables(config)
-    evaluated = config["runner"]["eval_dataloaders"]
+    evaluated = config["runner"].get("eval_dataloaders")
     splits = [args.evaluate_split, *(evaluated if isinstance(evaluated, list) else ())]
     config = read_settings(args.downstream, config, accepted, splits)
     check_given(args.downstream, config, changed_keys(args.override), splits)
@@ -150,13 +151,13 @@ def _check_flags(given: argparse.Namespace, ours: argparse.Namespace) -> None:
         check_start(*place, getattr(given, "auto_resume", False))
     check_feature_cache(ours.feature_cache)
     checks.check_override(getattr(given, "override", None))
-    checks.check_device(given.device)
+    check_device(given.device)
     check_local_rank(getattr(given, "local_rank", None))
 
 
 def _ready(args: argparse.Namespace, config: dict, ours: argparse.Namespace, hub) -> dict:
     """s3prl's config, completed and checked."""
-    checks.check_upstream(args, hub)
+    check_upstream(args, hub)
     if args.init_ckpt is not None and args.past_exp is None:
         check_init(args, config)
     if ours.feature_cache is not None and (args.upstream_trainable or args.hub != "torch"):
@@ -210,6 +211,10 @@ def task_repairs(downstream: str, device: str) -> list[Callable[[], AbstractCont
         repairs.append(partial(s3prl_datasets.own_datasets, downstream))
     if downstream == "sv_voxceleb1":
         repairs.append(partial(speaker_verification, device))
+    if downstream == "quesst14_dtw":
+        from .repairs.quesst14 import query_by_example
+
+        repairs.append(query_by_example)
     if downstream in ("asr", "ctc") and device == "cpu":
         repairs.append(padded_recurrence)
     return repairs

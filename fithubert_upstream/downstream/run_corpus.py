@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
-from ..corpora.fluent_commands import slot_values, table_of
+from ..corpora.layouts.fluent_commands import slot_values, table_of
 from ..corpora.state import changed, corpus_state
 from ..errors import FitHubertError
 from .asr import symbols

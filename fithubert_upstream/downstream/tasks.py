@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..compat.s3prl_experts import UNTRAINED
 from ..errors import FitHubertError
 
 
@@ -71,6 +72,11 @@ class Task:
     folds: int = 1
     corpus_name: str = ""
     more: Mapping[str, Number] = field(default_factory=dict, hash=False)
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained; else the upstream's layers are compared on dev."""
+        return self.downstream not in UNTRAINED
 
     def result(self, scalars: dict[str, float], split: str | None = None) -> float:
         """The task's result in percent, out of what a run logged."""
@@ -170,7 +176,10 @@ SD = Task(
     dev_tag="diarization/{split}-der",
     best="best-states-dev.ckpt",
 )
-TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, SF, SD)}
+QBE = Task(
+    "qbe", "Query by example", "quesst14_dtw", "QUESST14", "quesst14_dtw/{split}-mtwv", "MTWV %", higher_is_better=True
+)
+TASKS = {task.key: task for task in (PR, ASR, KS, SV, IC, SID, ER, SF, SD, QBE)}
 
 
 def corpus_name(config: Mapping[str, Any] | None) -> str:

@@ -29,6 +29,8 @@ class Cell:
         Learned weights of hidden states, mean over the runs.
     search : list of dict, optional
         The learning rates that were tried, with their results on dev; of the first fold.
+    choice : dict, optional
+        Of a task that trains nothing: the `layer` that was chosen, and the result of each on `dev`.
     runs : list of dict
         The content of each result.json.
     """
@@ -39,6 +41,7 @@ class Cell:
     notes: tuple[str, ...] = ()
     layers: list[float] | None = None
     search: list[dict[str, Any]] | None = None
+    choice: dict[str, Any] | None = None
     runs: list[dict[str, Any]] = field(default_factory=list)
 
     def numbers(self, key: str) -> dict[str, tuple[float, float | None]]:
@@ -70,6 +73,7 @@ def collect(jobs: Sequence[HasResult]) -> Cell | None:
         tuple(dict.fromkeys(run["note"] for run in runs if run["note"])),
         [statistics.fmean(layer) for layer in zip(*weights, strict=True)] if weights else None,
         next((run["search"] for run in runs if run.get("search")), None),
+        next(({"layer": run["layer"], "dev": run["dev"]} for run in runs if "layer" in run), None),
         runs,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..compat.s3prl_experts import UNTRAINED
 from ..compat.s3prl_settings import read_settings
 from ..downstream.overrides import check_given, put
 from ..downstream.tasks import TASKS, task_of
@@ -26,7 +27,7 @@ class Settings:
     ----------
     configs : str
         `full` (SUPERB's own) or `mini`.
-    librispeech, speech_commands, voxceleb1, fluent_commands, iemocap, audio_snips, librimix : str, optional
+    librispeech, speech_commands, voxceleb1, fluent_commands, iemocap, audio_snips, librimix, quesst14 : str, optional
         Folders of the corpora; None takes the environment variable of that name.
     overrides : tuple of (task, key, value)
         Changes to configs, such as ("asr", "runner.total_steps", 100).
@@ -52,6 +53,7 @@ class Settings:
     iemocap: str | None = None
     audio_snips: str | None = None
     librimix: str | None = None
+    quesst14: str | None = None
     overrides: tuple[tuple[str, str, Any], ...] = ()
     splits: tuple[list[str], list[str], list[str]] | None = None
     skip_oov: bool = False
@@ -94,7 +96,7 @@ def task_changes(key: str, settings: Settings, output: Path) -> dict[str, Any]:
         section, splits = names[key]
         for split, folders in zip(splits, settings.splits, strict=True):
             changes[f"downstream_expert.{section}.{split}"] = list(folders)
-    if len(settings.rates) == 1:
+    if len(settings.rates) == 1 and TASKS[key].trains:
         changes[_SEARCHED] = settings.rates[0]
     return changes | {name: value for task, name, value in settings.overrides if task == key}
 
@@ -130,6 +132,8 @@ def changed_config(config: dict[str, Any], changes: dict[str, Any], key: str, do
         check_given(downstream, config, changes)
     except FitHubertError as error:
         raise FitHubertError(f"{key}: {error}") from None
+    if downstream in UNTRAINED:
+        return config
     runner = config.get("runner", {})
     for name in ("total_steps", "eval_step", "save_step"):
         steps = runner.get(name)

@@ -7,29 +7,25 @@ interrupted goes on from its last checkpoint.
 import argparse
 import copy
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..corpora.iemocap import prepare_iemocap
+from ..corpora.layouts.iemocap import prepare_iemocap
 from ..downstream import checks
 from ..downstream.asr import prepare_librispeech
 from ..downstream.tasks import TASKS
 from ..errors import FitHubertError
-from ..files import write_json, write_text
 from ..settings.values import parse_value
-from .collect import collect
 from .configs import CORPORA, DEFAULT_TASKS, Settings, changed_config, corpora, task_changes, task_config
-from .layers import draw_layers
-from .metrics import METRICS
-from .report import Row, markdown_table, plot, published_rows, write_csv
+from .report import Row
 from .running.halving import check_optuna
 from .running.job import Job
 from .running.jobs import ONE_BY_ONE, Jobs, Running, add_flags, read_flags
 from .running.jobs import parse_override as read_override
+from .running.layer_choice import SEED, LayerChoice
 from .running.search import SUPERB_RATES, Follower, Search
-from .search_report import draw_search, search_table
+from .summary import write_report
 from .upstreams import Upstream
 
 OVERRIDE = "TASK:KEY=VALUE"
@@ -168,7 +164,8 @@ def run(
         if settings.halving:
             check_optuna()
         for key, config in configs.items():
-            check_dev(key, config)
+            if TASKS[key].trains:
+                check_dev(key, config)
     if "er" in tasks:
         data = configs["er"]["downstream_expert"]["datarc"]
         prepare_iemocap(data["root"], data["meta_data"])
@@ -176,7 +173,7 @@ def run(
         for key, config in configs.items():
             _add(jobs, upstream, key, config, settings)
     return jobs.run(
-        _check_corpora, lambda parameters: _report(jobs.by_title.values(), parameters, settings, jobs.output)
+        _check_corpora, lambda parameters: write_report(jobs.by_title.values(), parameters, settings, jobs.output)
     )
 
 
@@ -191,7 +188,11 @@ def check_dev(key: str, config: dict[str, Any]) -> None:
 
 
 def _add(jobs: Jobs, upstream: Upstream, key: str, config: dict[str, Any], settings: Settings) -> None:
-    """The jobs of a task on an upstream: one for each fold and seed."""
+    """The jobs of a task on an upstream: one for each fold and seed, or one that compares layers."""
+    if not TASKS[key].trains:
+        title, folder = f"{key.upper()} on {upstream.label}", Path(upstream.label, key)
+        jobs.add(title, upstream, TASKS[key], config, folder, seed=SEED, kind=LayerChoice)
+        return
     skip_oov = settings.skip_oov and key == "pr"
     searched = len(settings.rates) > 1
     for fold in range(1, TASKS[key].folds + 1):
@@ -236,57 +237,6 @@ def _check_corpora(jobs: Sequence[Job]) -> None:
             data = config["downstream_expert"]["datarc"]
             splits = [folder for split in ("train", "dev-clean", "test-clean") for folder in data[split]]
             prepare_librispeech(data["libri_root"], output=data["bucket_file"], splits=list(dict.fromkeys(splits)))
-        for mode in ("train", "evaluate"):
+        for mode in ("train", "evaluate") if job.task.trains else ("evaluate",):
             args = argparse.Namespace(mode=mode, downstream=job.task.downstream, evaluate_split=job.task.split)
             checks.check_corpus(args, config)
-
-
-def _report(jobs: Iterable[Job], parameters: dict[str, int], settings: Settings, output: Path) -> list[Row]:
-    """Write the tables, pictures and results.json of what is finished; one row for each upstream."""
-    steps: dict[str, int] = {}
-    cells: dict[str, dict[str, list[Job]]] = {label: {} for label in parameters}
-    for job in jobs:
-        steps[job.task.key] = job.identity["runner.total_steps"]
-        cells[job.upstream.label].setdefault(job.task.key, []).append(job)
-    found = {label: {key: collect(runs) for key, runs in tasks.items()} for label, tasks in cells.items()}
-    found = {label: {key: cell for key, cell in tasks.items() if cell is not None} for label, tasks in found.items()}
-    numbers: dict[str, dict[str, tuple[float, float | None]]] = {label: {} for label in found}
-    for label, done in found.items():
-        for key, cell in done.items():
-            numbers[label] |= cell.numbers(key)
-    rows = [
-        Row(
-            label,
-            parameters[label],
-            **{key: value for key, (value, _) in numbers[label].items()},
-            spread={key: spread for key, (_, spread) in numbers[label].items() if spread is not None},
-            note="; ".join(dict.fromkeys(note for cell in done.values() for note in cell.notes)),
-            comparable=settings.comparable,
-        )
-        for label, done in found.items()
-    ]
-    published = published_rows()
-    seeds = ", ".join(map(str, settings.seeds or (settings.seed,)))
-    about = (
-        f"SUPERB's tasks on frozen upstreams: {settings.configs} configs, seed{'s' if settings.seeds else ''} {seeds}, "
-        f"updates: {', '.join(f'{key.upper()} {count}' for key, count in steps.items())}"
-    )
-    columns = [key for key, metric in METRICS.items() if metric.task in steps]
-    text = f"{about}\n\n{markdown_table(rows, published, columns)}\n"
-    searches = {label: {key: cell.search for key, cell in done.items() if cell.search} for label, done in found.items()}
-    if any(searches.values()):
-        text += f"\n{search_table(searches)}\n"
-        draw_search(searches, output / "lr.png")
-    write_text(output / "table.md", text)
-    write_csv(rows, published, output / "table.csv")
-    plot(rows, published, output / "superb.png")
-    layers = {label: {key: cell.layers for key, cell in done.items() if cell.layers} for label, done in found.items()}
-    layers = {label: tasks for label, tasks in layers.items() if tasks}
-    if layers:
-        draw_layers(layers, output / "layers.png")
-    results = {label: {key: cell.results() for key, cell in done.items()} for label, done in found.items()}
-    write_json(
-        output / "results.json",
-        {"settings": asdict(settings), "rows": [asdict(row) for row in rows], "results": results},
-    )
-    return rows

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ..audio import SAMPLE_RATE
-from ..downstream.checks import check_upstream
 from ..downstream.flags import DEFAULTS
+from ..downstream.upstream_checks import check_upstream
 from ..errors import FitHubertError
 from ..models.inference import Feature
 from ..upstream.hubconf import register

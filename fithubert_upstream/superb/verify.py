@@ -57,11 +57,21 @@ def _evaluate(folder: Path, result: dict[str, Any]) -> tuple[dict[str, float], s
     if "logged" not in result:
         return {}, "written by an older version, which did not record what was logged"
     flags = shlex.split(result["command"][1])[2:]
+    if "-e" not in flags:  # nothing was trained
+        flags[flags.index("-c") + 1] = str(folder / "config.yaml")
+        if "-k" in flags and digest_of(flags[flags.index("-k") + 1]) != result["settings"]["ckpt"]:
+            return {}, f"{flags[flags.index('-k') + 1]} is not the upstream's file that was tested"
+        return _again(flags)
     at = flags.index("-e") + 1
     tested = folder / Path(flags[at]).name if Path(flags[at]).suffix == ".ckpt" else folder  # it may have moved
     if tested.is_file() and digest_of(str(tested)) != result["checkpoint"]:
         return {}, f"{tested.name} is not the checkpoint that was tested"
     flags[at] = str(tested)
+    return _again(flags)
+
+
+def _again(flags: list[str]) -> tuple[dict[str, float], str]:
+    """What `fithubert downstream` logs with these flags, in a folder of its own."""
     with tempfile.TemporaryDirectory() as temporary:
         try:
             return run_downstream.main([*flags, "-p", temporary]), ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fithubert_upstream.corpora.speech_commands import COMMANDS, TEST_CLASSES
+from fithubert_upstream.corpora.layouts.speech_commands import COMMANDS, TEST_CLASSES
 
 from ..helpers.audio import noise, write_split
 

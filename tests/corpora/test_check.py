@@ -5,8 +5,8 @@ import pytest
 from fithubert_upstream.audio import scan as audio_scan
 from fithubert_upstream.corpora import check as corpus_checks
 from fithubert_upstream.corpora.check import main
-from fithubert_upstream.corpora.librispeech import check_librispeech
-from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
+from fithubert_upstream.corpora.layouts.librispeech import check_librispeech
+from fithubert_upstream.corpora.layouts.voxceleb1 import check_voxceleb1
 from fithubert_upstream.errors import FitHubertError
 
 from ..helpers import small_corpora
@@ -39,6 +39,8 @@ def test_the_command_on_the_corpora_of_classification(tmp_path, capsys):
         main([name, str(root)])
         out = capsys.readouterr().out
         assert shown in out and out.endswith("no problems found\n")
+    main(["quesst14", str(small_corpora.quesst14(tmp_path / "quesst14"))])
+    assert "dev queries that are said" in capsys.readouterr().out
     listed = root / "veri_test_class.txt"  # of VoxCeleb1
     listed.write_text("1 id10001/s0/00001.wav\n")
     audio = root / "dev" / "wav" / "id10001" / "s0" / "00001.wav"

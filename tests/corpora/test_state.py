@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from fithubert_upstream.corpora.iemocap import prepare_iemocap
+from fithubert_upstream.corpora.layouts.iemocap import prepare_iemocap
 from fithubert_upstream.corpora.state import DIGEST, FILES, corpus_state
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.settings.files import MODEL_CONFIGS
@@ -20,6 +20,7 @@ CORPORA = {
     "emotion": "iemocap",
     "ctc": "snips",
     "diarization": "librimix",
+    "quesst14_dtw": "quesst14",
 }
 COUNTS = {
     "fluent_commands": 3 + 12,
@@ -27,6 +28,7 @@ COUNTS = {
     "emotion": 5 + 20,
     "ctc": 3 + 18,
     "diarization": 3 * 4 + 1 + 9,
+    "quesst14_dtw": 3 + 6 + 12,
 }
 AUDIO = {
     "fluent_commands": "wavs/speakers/s2/test-0.wav",
@@ -34,6 +36,7 @@ AUDIO = {
     "emotion": FIRST,
     "ctc": "test/Ann2-snips-test-0.wav",
     "diarization": "dev/wav/dev-0.wav",
+    "quesst14_dtw": "eval_queries/eval_1.wav",
 }
 EDITED = {
     "fluent_commands": ("data/valid_data.csv", "lights", "lamp"),
@@ -41,6 +44,7 @@ EDITED = {
     "emotion": ("Session1/dialog/EmoEvaluation/Ses01F_impro01.txt", "neu", "sad"),
     "ctc": ("all.iob.snips.txt", "CAT", "HAT"),
     "diarization": ("test/rttm", "1 0.5 ", "1 0.52 "),
+    "quesst14_dtw": ("scoring/groundtruth_quesst14_eval/quesst14_eval.rttm", "doc_3", "doc_4"),
 }
 
 
@@ -59,7 +63,8 @@ def state(task, root, **more):
     if task == "diarization":
         folders = {f"{split}_dir": f"{root}/{split}" for split in ("train", "dev", "test")}
         return corpus_state(task, {"downstream_expert": {"datarc": more, "loaderrc": folders}}, progress=False)
-    places = {"fluent_commands": {}, "voxceleb1": {"meta_data": f"{root}/veri_test_class.txt"}}
+    places = {"quesst14_dtw": {"dataset_root": str(root)}, "fluent_commands": {}}
+    places |= {"voxceleb1": {"meta_data": f"{root}/veri_test_class.txt"}}
     data = {"file_path": str(root), **places.get(task, {"root": str(root), "meta_data": f"{root}/meta_data"}), **more}
     return corpus_state(task, {"downstream_expert": {"datarc": data}}, progress=False)
 

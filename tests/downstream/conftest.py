@@ -26,6 +26,7 @@ def corpora(tmp_path_factory):
         "IEMOCAP": small_corpora.iemocap(root / "IEMOCAP"),
         "AUDIO_SNIPS": small_corpora.snips(root / "SNIPS"),
         "LIBRIMIX": small_corpora.librimix(root / "LibriMix"),
+        "QUESST14": small_corpora.quesst14(root / "quesst14"),
         "student": root / "student.safetensors",
     }
 

@@ -11,6 +11,7 @@ from fithubert_upstream import register
 from fithubert_upstream.compat import s3prl as s3prl_compat
 from fithubert_upstream.downstream import checks, past_run
 from fithubert_upstream.downstream.flags import DEFAULTS
+from fithubert_upstream.downstream.upstream_checks import check_device, check_upstream
 from fithubert_upstream.errors import FitHubertError
 
 from ..helpers import small_corpora
@@ -129,9 +130,7 @@ def test_upstreams(tmp_path):
     register()
 
     def check(name, ckpt=None, where="torch"):
-        checks.check_upstream(
-            argparse.Namespace(**DEFAULTS | {"hub": where, "upstream": name, "upstream_ckpt": ckpt}), hub
-        )
+        check_upstream(argparse.Namespace(**DEFAULTS | {"hub": where, "upstream": name, "upstream_ckpt": ckpt}), hub)
 
     assert "-u: expected the name of an upstream, found none" in fails(check, None)
     assert "fithubert" in fails(check, "fithubrt").partition("nearest: ")[2]
@@ -338,10 +337,10 @@ def test_a_variant_that_the_config_overrules(tmp_path):
 
 
 def test_a_device_that_is_not_there_is_told():
-    checks.check_device("cpu")
+    check_device("cpu")
     for name in ("nosuch", "cuda:99"):
         with pytest.raises(FitHubertError, match=f"--device {name}: expected a device") as caught:
-            checks.check_device(name)
+            check_device(name)
         assert "\n" not in str(caught.value)
 
 

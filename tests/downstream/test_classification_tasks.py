@@ -8,7 +8,7 @@ import pandas
 import pytest
 import torch
 
-from fithubert_upstream.corpora.iemocap import prepare_iemocap
+from fithubert_upstream.corpora.layouts.iemocap import prepare_iemocap
 from fithubert_upstream.downstream.repairs import datasets as s3prl_datasets
 from fithubert_upstream.downstream.run import main
 from fithubert_upstream.downstream.tasks import TASKS

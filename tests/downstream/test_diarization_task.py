@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fithubert_upstream.corpora.librimix import read_rttm
+from fithubert_upstream.corpora.layouts.librimix import read_rttm
 from fithubert_upstream.downstream.repairs.diarization import Conversations
 from fithubert_upstream.downstream.run import main
 from fithubert_upstream.downstream.scoring.diarization import error_rate

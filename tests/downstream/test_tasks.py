@@ -15,7 +15,8 @@ def test_names_are_those_of_the_configs(key, size):
     expert = config["downstream_expert"]
     if key in ("pr", "asr"):
         assert isinstance((expert["corpus"] if key == "pr" else expert["datarc"])[task.split], list)
-    if (key, size) != ("sv", ""):  # SUPERB has no dev trials: it takes the best of the saved checkpoints
+    # SUPERB has no dev trials: it takes the best of the saved checkpoints
+    if task.trains and (key, size) != ("sv", ""):
         (split,) = {task.best.removesuffix("-best.ckpt"), task.best[len("best-states-") : -len(".ckpt")]} & {task.dev}
         assert split in config["runner"]["eval_dataloaders"]
 
@@ -32,6 +33,7 @@ def test_names_are_those_of_the_configs(key, size):
         ("er", "emotion-fold5/test-acc", 0.6492, 64.92),
         ("sf", "ctc-snips/test-slot_type_f1", 0.8853, 88.53),
         ("sd", "diarization/test-rttm-der", 0.0684, 6.84),
+        ("qbe", "quesst14_dtw/test-mtwv", 0.0489, 4.89),
     ],
 )
 def test_result_is_in_percent(key, tag, value, percent):
@@ -40,13 +42,14 @@ def test_result_is_in_percent(key, tag, value, percent):
     assert task.result({tag: value, "other/test-loss": 3}) == pytest.approx(percent)
     dev = tag.replace("test", "dev") if key != "sd" else "diarization/dev-der"  # s3prl scores no turns of dev
     assert task.result({dev: value}, task.split.replace("test", "dev")) == pytest.approx(percent)
-    assert task.higher_is_better == (key in ("ks", "ic", "sid", "er", "sf"))
+    assert task.higher_is_better == (key in ("ks", "ic", "sid", "er", "sf", "qbe"))
     with pytest.raises(KeyError):
         task.result({tag: value}, "train")
 
 
 def test_tasks_by_s3prls_names():
     names = ("asr", "speech_commands", "sv_voxceleb1", "fluent_commands", "voxceleb1", "emotion", "diarization")
+    names += ("quesst14_dtw",)
     assert [task_of(name).key for name in names] == [key for key in TASKS if key not in ("pr", "sf")]
     assert [task_of("ctc", of_corpus(name)).key for name in ("libriphone", "SNIPS")] == ["pr", "sf"]
     for name in ("librispeech", ""):
@@ -55,6 +58,7 @@ def test_tasks_by_s3prls_names():
     with pytest.raises(FitHubertError, match="found none$"):
         task_of("ctc")
     assert downstream_names().count("ctc") == 1
+    assert [task.key for task in TASKS.values() if not task.trains] == ["qbe"]
     with pytest.raises(FitHubertError, match="^-d mosei: expected one of ctc, asr, speech_commands, sv_voxceleb1"):
         task_of("mosei")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from fithubert_upstream.corpora.iemocap import SESSIONS, prepare_iemocap
-from fithubert_upstream.corpora.librimix import REFERENCE, SPLITS, TABLES
-from fithubert_upstream.corpora.snips import FOLDERS, TABLE, prepare_snips
-from fithubert_upstream.corpora.speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, speech_commands_part
-from fithubert_upstream.corpora.voxceleb1 import IDENTIFICATION
+from fithubert_upstream.corpora.layouts.iemocap import SESSIONS, prepare_iemocap
+from fithubert_upstream.corpora.layouts.librimix import REFERENCE, SPLITS, TABLES
+from fithubert_upstream.corpora.layouts.snips import FOLDERS, TABLE, prepare_snips
+from fithubert_upstream.corpora.layouts.speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, speech_commands_part
+from fithubert_upstream.corpora.layouts.voxceleb1 import IDENTIFICATION
 from fithubert_upstream.downstream.asr import prepare_librispeech
 
 WORDS = "THE CAT SAT ON THE MAT AND HAS A HAT".split()  # all in CMUdict
@@ -145,6 +145,32 @@ def librimix(root: Path, count: int = 3) -> Path:
             soundfile.write(root / split / "wav" / f"{name}.wav", signal, 16000)
         for table, content in lines.items():
             (root / split / table).write_text("".join(content))
+    return root
+
+
+def quesst14(root: Path) -> Path:
+    """Three queries of dev and three of eval, 0.3 s of tones, and six documents; half of the queries are in one."""
+    lists = {"utterances": [f"Audio/doc_{i}" for i in range(6)]}
+    for part in ("dev", "eval"):
+        lists[part] = [f"{part}_queries/{part}_{i}" for i in range(3)]
+    for k, (name, paths) in enumerate(lists.items()):
+        for i, path in enumerate(paths):
+            noise(root / f"{path}.wav", (0.8 if name == "utterances" else 0.3) + 0.05 * i, seed=10 * k + i)
+        (root / "scoring").mkdir(exist_ok=True)
+        lines = [f"quesst14Database/{path}.wav nnenglish\n" for path in paths]
+        lines.append(f"quesst14Database/{paths[0]}_other.wav czech\n")  # s3prl leaves it out
+        (root / "scoring" / f"language_key_{name}.lst").write_text("".join(lines))
+    for part in ("dev", "eval"):
+        folder = root / "scoring" / f"groundtruth_quesst14_{part}"
+        folder.mkdir()
+        terms = "".join(f'<term termid="{part}_{i}"><termtext>x</termtext></term>' for i in range(4))
+        excerpts = "".join(f'<excerpt audio_filename="Audio/doc_{i}.wav" channel="1"/>' for i in range(8))
+        (folder / f"quesst14_{part}.tlist.xml").write_text(f"<termlist>{terms}</termlist>")
+        (folder / "quesst14.ecf.xml").write_text(f"<ecf>{excerpts}</ecf>")
+        pairs = [(0, f"{part}_0"), (3, f"{part}_0"), (1, f"{part}_1"), (7, f"{part}_3")]
+        lines = [f"LEXEME doc_{i} 1 0.00 0.10 {query} lex spk 0.5\n" for i, query in pairs]
+        lines += ["SPKR-INFO doc_0 1 <NA> <NA> <NA> unknown spk <NA>\n", "LEXEME doc_2 1 0 1 NO_KEYWORD lex spk 0.5\n"]
+        (folder / f"quesst14_{part}.rttm").write_text("".join(lines))
     return root
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fithubert_upstream import demo
-from fithubert_upstream.corpora.librispeech import read_splits
+from fithubert_upstream.corpora.layouts.librispeech import read_splits
 from fithubert_upstream.corpora.state import DIGEST, FILES, corpus_state
 from fithubert_upstream.data.loader import DataConfig, build_dataloader
 from fithubert_upstream.downstream import checks
@@ -17,6 +17,7 @@ from fithubert_upstream.downstream.asr import check_tables, prepare_librispeech
 from fithubert_upstream.downstream.ctc.libriphone import forget, phone_transcripts
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb import run as superb
+from fithubert_upstream.superb import summary
 from fithubert_upstream.superb.configs import task_changes, task_config
 from fithubert_upstream.superb.run import Settings, Upstream
 from fithubert_upstream.superb.upstreams import Size
@@ -92,7 +93,7 @@ def world(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(run_downstream, "main", runner)
     monkeypatch.setattr("fithubert_upstream.superb.running.job.layer_weights", lambda checkpoint: None)  # empty files
-    monkeypatch.setattr(superb, "plot", lambda rows, published, path: path.touch())
+    monkeypatch.setattr(summary, "plot", lambda rows, published, path: path.touch())
     monkeypatch.setattr("fithubert_upstream.superb.running.jobs.size_of", lambda upstream: Size(0, 0))
     monkeypatch.setattr(checks, "check_corpus", lambda args, config: None)
     return root, calls

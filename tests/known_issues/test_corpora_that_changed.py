@@ -22,7 +22,7 @@ from fithubert_upstream.downstream.asr import prepare_librispeech
 from fithubert_upstream.downstream.run_corpus import compare_corpus
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint import report as joint_report
-from fithubert_upstream.superb import run as superb
+from fithubert_upstream.superb import summary
 from fithubert_upstream.superb.run import Settings, Upstream, run
 from fithubert_upstream.superb.upstreams import Size
 
@@ -51,7 +51,7 @@ def runner(monkeypatch):
 
     monkeypatch.setattr(run_downstream, "main", main)
     monkeypatch.setattr("fithubert_upstream.superb.running.job.layer_weights", lambda checkpoint: None)  # empty files
-    monkeypatch.setattr(superb, "plot", lambda rows, published, path: None)
+    monkeypatch.setattr(summary, "plot", lambda rows, published, path: None)
     monkeypatch.setattr("fithubert_upstream.superb.running.jobs.size_of", lambda upstream: Size(0, 0))
     monkeypatch.setattr(joint_report, "plot", lambda runs, path, comparable: None)
     return calls

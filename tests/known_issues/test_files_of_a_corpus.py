@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from fithubert_upstream.audio.walk import OTHER_AUDIO_SUFFIXES
-from fithubert_upstream.corpora.librispeech import check_librispeech, utterance_name
-from fithubert_upstream.corpora.speech_commands import check_speech_commands
-from fithubert_upstream.corpora.voxceleb1 import check_voxceleb1
+from fithubert_upstream.corpora.layouts.librispeech import check_librispeech, utterance_name
+from fithubert_upstream.corpora.layouts.speech_commands import check_speech_commands
+from fithubert_upstream.corpora.layouts.voxceleb1 import check_voxceleb1
 from fithubert_upstream.data.sources import AudioFolder
 from fithubert_upstream.downstream.asr import prepare_librispeech
 from fithubert_upstream.downstream.ctc.libriphone import phone_transcripts

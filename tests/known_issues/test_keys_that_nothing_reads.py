@@ -57,6 +57,9 @@ def test_packaged_configs_are_read_whole_and_stay_as_they_are(name):
         ("er", "downstream_expert.datarc.preload", "pre_load"),
         ("sd", "downstream_expert.loaderrc.train_batch_size", "train_batchsize"),
         ("sd", "downstream_expert.datarc.frameshift", "frame_shift"),
+        ("qbe", "downstream_expert.dtwrc.distance", "dist_method"),
+        ("qbe", "runner.evaluate_ratio", "known keys: none"),  # s3prl would take documents for queries
+        ("qbe", "optimizer.lr", "runner"),
     ],
 )
 def test_the_nearest_key_is_named(task, key, near):

@@ -10,9 +10,9 @@ import torch
 from fithubert_upstream import register
 from fithubert_upstream.assets import find
 from fithubert_upstream.checkpoints.student import save_fithubert
-from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream.flags import read_flags, with_defaults
 from fithubert_upstream.downstream.repairs import models as s3prl_models
+from fithubert_upstream.downstream.upstream_checks import check_upstream
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint import export as export_joint
 from fithubert_upstream.models.fithubert import FitHubert
@@ -92,7 +92,7 @@ def test_what_an_upstream_does_not_read_is_refused(flags, words):
     from s3prl import hub
 
     with pytest.raises(FitHubertError, match=words.replace("(", r"\(").replace(")", r"\)")):
-        checks.check_upstream(with_defaults(read_flags(["-m", "train", "-n", "x", *flags])), hub)
+        check_upstream(with_defaults(read_flags(["-m", "train", "-n", "x", *flags])), hub)
 
 
 @pytest.mark.parametrize(

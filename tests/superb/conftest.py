@@ -7,6 +7,7 @@ import pytest
 from fithubert_upstream.downstream import checks
 from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.superb import run as superb
+from fithubert_upstream.superb import summary
 from fithubert_upstream.superb.running import job, jobs
 from fithubert_upstream.superb.upstreams import Size
 
@@ -18,8 +19,8 @@ def runner(monkeypatch):
     runner = Runner()
     monkeypatch.setattr(run_downstream, "main", runner)
     monkeypatch.setattr(job, "layer_weights", lambda checkpoint: [0.25, 0.75])  # the runner's are empty files
-    monkeypatch.setattr(superb, "draw_layers", lambda weights, path: path.touch())  # test_layers draws it
-    monkeypatch.setattr(superb, "plot", lambda rows, published, path: path.touch())  # test_report draws it
+    monkeypatch.setattr(summary, "draw_layers", lambda weights, path: path.touch())  # test_layers draws it
+    monkeypatch.setattr(summary, "plot", lambda rows, published, path: path.touch())  # test_report draws it
     monkeypatch.setattr(jobs, "size_of", lambda upstream: Size(0 if upstream.name == "fbank" else 1_234_567, 0))
     return runner
 

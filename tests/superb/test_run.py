@@ -109,7 +109,7 @@ def test_overrides_are_read(text, override):
     [
         (["-u", "a/b=fbank"], "-u a/b=fbank: expected [LABEL=]NAME"),
         (["-u", "fbank", "-u", "fbank"], "each label once"),
-        (["-u", "fbank", "--override", "qbe:a=1"], "--override qbe:a=1: expected TASK:KEY=VALUE"),
+        (["-u", "fbank", "--override", "xyz:a=1"], "--override xyz:a=1: expected TASK:KEY=VALUE"),
         (["-u", "fbank", "--override", "ks:runner.total_steps"], "expected TASK:KEY=VALUE"),
         (["-u", "fbank", "--override", "ks:a.b=[1"], "found [1"),
         (["-u", "fbank", "--override", "ks:runner.total_steps.x=1"], "expected a section total_steps"),

@@ -10,7 +10,7 @@ import soundfile
 
 from ...errors import FitHubertError
 from ...files import atomic_path
-from ..fluent_commands import SLOTS, TABLES, table_of
+from ..layouts.fluent_commands import SLOTS, TABLES, table_of
 from .corpus import Corpus, Piece, cast_voices, describe
 from .espeak import Voice
 from .recordings import SAMPLE_RATE, random_conditions, say, vary

@@ -9,7 +9,7 @@ import soundfile
 
 from ...errors import FitHubertError
 from ...files import write_text
-from ..iemocap import EVALUATIONS, SESSIONS
+from ..layouts.iemocap import EVALUATIONS, SESSIONS
 from .corpus import Corpus, Piece, cast_voices, describe
 from .espeak import WOMEN, Voice, all_voices
 from .recordings import SAMPLE_RATE, random_conditions, say

@@ -10,7 +10,7 @@ import soundfile
 
 from ...errors import FitHubertError
 from ...files import write_text
-from ..librimix import REFERENCE, SPLITS, Turn
+from ..layouts.librimix import REFERENCE, SPLITS, Turn
 from .corpus import Corpus, Piece, cast_voices, describe
 from .espeak import Voice
 from .recordings import SAMPLE_RATE, random_conditions, say, vary

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...runs.outputs import check_output_folder
-from .corpus import Corpus, is_complete, write_corpus
+from .corpus import DESCRIPTION, Corpus, is_complete, write_corpus
 from .fluent_commands import plan_fluent_commands
 from .iemocap import plan_iemocap
 from .librimix import plan_librimix
 from .librispeech import plan_librispeech
+from .quesst14 import plan_quesst14
 from .snips import plan_snips
 from .speech_commands import plan_speech_commands
 from .voxceleb1 import plan_voxceleb1
@@ -22,6 +23,7 @@ PLANS: dict[str, Callable[[dict[str, float], int], Corpus]] = {
     "iemocap": plan_iemocap,
     "snips": plan_snips,
     "librimix": plan_librimix,
+    "quesst14": plan_quesst14,
 }
 
 
@@ -41,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="M",
         help="minutes of training speech in each layout; adds a tenth as dev set (at least 1 min) of LibriSpeech, "
         "Fluent Speech Commands, SNIPS and LibriMix, and a fifth as each test set (at least 1.5 min); IEMOCAP has M in "
-        "all",
+        "all, QUESST 2014 documents of a fifth",
     )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
@@ -52,8 +54,8 @@ def main(argv: list[str]) -> Path:
     """Write the corpora and say where they are."""
     args = build_parser().parse_args(argv)
     root = synthesise_all(args.dir, args.minutes, args.seed, args.jobs)
-    names = "LibriSpeech, speech_commands, VoxCeleb1, fluent_commands, IEMOCAP, SNIPS and LibriMix"
-    print(f"{root}: {names}, {args.minutes:g} min of training speech each")
+    names = ", ".join(path.name for path in sorted(root.iterdir()) if (path / DESCRIPTION).is_file())
+    print(f"{root}: {names}; {args.minutes:g} min of training speech each")
     return root
 
 
@@ -96,7 +98,7 @@ def synthesise(
 def synthesise_all(
     root: str | Path, minutes: float, seed: int = 0, jobs: int | None = None, progress: bool = True
 ) -> Path:
-    """Write `root/LibriSpeech`, `speech_commands`, `VoxCeleb1`, `fluent_commands`, `IEMOCAP`, `SNIPS`, `LibriMix`.
+    """Write `LibriSpeech`, `speech_commands`, `VoxCeleb1`, and so on, all layouts below `root`.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def synthesise_all(
         Of training speech in each: M gives `{"train": M, "dev": max(1, M / 10), "test": max(1.5, M / 5)}` of
         LibriSpeech, LibriMix and (with valid for dev) of Fluent Speech Commands and Audio SNIPS, `{"train": M, "test":
         max(1.5, M / 5)}` of Speech Commands, `{"dev": M, "test": max(1.5, M / 5)}` of VoxCeleb1, `{"all": M}` of
-        IEMOCAP.
+        IEMOCAP and `{"documents": max(1.5, M / 5)}` of QUESST 2014.
     seed : int
     jobs : int, optional
         Processes; by default one for each core.
@@ -128,6 +130,7 @@ def synthesise_all(
         root / "IEMOCAP": plan_iemocap({"all": minutes}, seed),
         root / "SNIPS": plan_snips({"train": minutes, "valid": dev, "test": test}, seed),
         root / "LibriMix": plan_librimix({"train": minutes, "dev": dev, "test": test}, seed),
+        root / "quesst14": plan_quesst14({"documents": test}, seed),
     }
     for folder, corpus in corpora.items():  # a mistake is told before anything is written
         is_complete(folder, corpus.parameters)

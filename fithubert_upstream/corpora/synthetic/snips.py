@@ -9,7 +9,7 @@ import soundfile
 
 from ...errors import FitHubertError
 from ...files import write_text
-from ..snips import FOLDERS, OUTSIDE, TABLE, prepare_snips
+from ..layouts.snips import FOLDERS, OUTSIDE, TABLE, prepare_snips
 from .corpus import Corpus, Piece, cast_voices, describe
 from .espeak import Voice
 from .recordings import SAMPLE_RATE, random_conditions, say, vary

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from ...errors import FitHubertError
-from ..speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, part_of_speaker
+from ..layouts.speech_commands import BACKGROUND, COMMANDS, TEST_CLASSES, part_of_speaker
 from .corpus import Corpus, Piece, cast_voices, describe
 from .espeak import Voice
 from .recordings import NOISES, SAMPLE_RATE, Conditions, background_noise, random_conditions, say, vary

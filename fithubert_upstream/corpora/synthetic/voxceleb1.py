@@ -9,7 +9,7 @@ import soundfile
 
 from ...errors import FitHubertError
 from ...files import write_text
-from ..voxceleb1 import FIRST_SPEAKER, IDENTIFICATION
+from ..layouts.voxceleb1 import FIRST_SPEAKER, IDENTIFICATION
 from .corpus import Corpus, Piece, cast_voices, describe
 from .espeak import Voice, all_voices
 from .recordings import SAMPLE_RATE, random_conditions, say, vary

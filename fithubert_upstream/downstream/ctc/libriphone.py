@@ -9,8 +9,8 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
-from ...corpora import librispeech
-from ...corpora.librispeech import find_transcripts, read_transcript
+from ...corpora.layouts import librispeech
+from ...corpora.layouts.librispeech import find_transcripts, read_transcript
 from ...errors import FitHubertError
 from .buckets import Buckets
 from .phones import load_lexicon, read_lexicon

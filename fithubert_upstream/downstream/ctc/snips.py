@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ...corpora.layouts.snips import Speakers, find_recordings, read_slots, read_table, read_vocabulary
+from ...corpora.layouts.snips_check import SKIPPED, UNKNOWN, check_snips
 from ...corpora.problems import require
-from ...corpora.snips import Speakers, find_recordings, read_slots, read_table, read_vocabulary
-from ...corpora.snips_check import SKIPPED, UNKNOWN, check_snips
 from ...errors import FitHubertError
 from .buckets import Buckets
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from ...audio.decode import header
 from ...audio.scan import count_samples_16k, scan
 from ...audio.walk import AUDIO, audio_in, files_in, find_audio, folders_in, other_audio_problems
-from ...corpora.problems import require
-from ...corpora.speech_commands import (
+from ...corpora.layouts.speech_commands import (
     BACKGROUND,
     check_speech_commands,
     speech_commands_clips,
     speech_commands_part,
 )
-from ...corpora.voxceleb1 import check_voxceleb1, trial_problems
+from ...corpora.layouts.voxceleb1 import check_voxceleb1, trial_problems
+from ...corpora.problems import require
 from ...errors import FitHubertError
 from .config import JointConfig, KeywordConfig, SpeakerConfig
 

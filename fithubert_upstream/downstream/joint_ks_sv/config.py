@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ...corpora.speech_commands import TEST_CLASSES
+from ...corpora.layouts.speech_commands import TEST_CLASSES
 from ...errors import FitHubertError
 from ...settings.files import from_dict
 

@@ -23,10 +23,10 @@ from ...audio.walk import audio_in, find_audio, folders_in
 from ...audio.waveforms import load_waveform
 from ...compat.runs import replaced
 from ...compat.s3prl import apply
-from ...corpora.fluent_commands import SLOTS, read_table
-from ...corpora.librispeech import read_transcript, transcript_name, utterance_name
-from ...corpora.speech_commands import BACKGROUND, speech_commands_clips, speech_commands_part
-from ...corpora.voxceleb1 import FIRST_SPEAKER, SPEAKERS, read_identification
+from ...corpora.layouts.fluent_commands import SLOTS, read_table
+from ...corpora.layouts.librispeech import read_transcript, transcript_name, utterance_name
+from ...corpora.layouts.speech_commands import BACKGROUND, speech_commands_clips, speech_commands_part
+from ...corpora.layouts.voxceleb1 import FIRST_SPEAKER, SPEAKERS, read_identification
 from ..sv import trimmed_lengths
 
 apply()  # without it they do not import

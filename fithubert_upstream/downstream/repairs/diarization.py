@@ -12,7 +12,7 @@ from ...audio import SAMPLE_RATE
 from ...audio.decode import read_audio
 from ...compat.runs import replaced
 from ...compat.s3prl import apply
-from ...corpora.librimix import REFERENCE, read_kaldi, read_rttm
+from ...corpora.layouts.librimix import REFERENCE, read_kaldi, read_rttm
 from ..scoring.diarization import score
 from ..tasks import SD
 

@@ -14,7 +14,7 @@ from scipy.ndimage import median_filter
 from tqdm import tqdm
 
 from ...audio import SAMPLE_RATE
-from ...corpora.librimix import Turn, check_splits
+from ...corpora.layouts.librimix import Turn, check_splits
 from ...corpora.problems import require
 from ...errors import FitHubertError, from_extra
 from ...files import write_text

@@ -214,27 +214,40 @@ class Job:
         checkpoint, note = self._checkpoint()
         test = ["-m", "evaluate", "-t", self.task.split, *checkpoint]
         scores = run_downstream.main([*test, *self.cache])
-        self._check_corpus()
-        tested = Path(checkpoint[1])
         train = self._training(["-c", str(self.folder / "config.yaml")])
+        tested = Path(checkpoint[1])
+        weights = layer_weights(tested) if tested.is_file() else None
+        self.record(scores, [train, test], started, tested, layer_weights=weights, note=note, **more)
+
+    def record(
+        self,
+        scores: dict[str, float],
+        commands: list[list[str]],
+        started: float,
+        tested: Path | None = None,
+        **more: Any,
+    ) -> None:
+        """Leave result.json of these scores on the test; `more` goes into it too."""
+        self._check_corpus()
         result = {
             **self.measured(scores),
             "logged": {tag: value for tag, value in scores.items() if f"/{self.task.split}-" in tag},
-            "checkpoint": digest_of(str(tested)) if tested.is_file() else None,
+            "checkpoint": digest_of(str(tested)) if tested is not None and tested.is_file() else None,
             "dev": self.curve(),
-            "layer_weights": layer_weights(tested) if tested.is_file() else None,
-            "steps": self.identity["runner.total_steps"],
+            "layer_weights": None,
+            "steps": self.identity.get("runner.total_steps", 0),
             "seed": self.identity["seed"],
-            "note": note,
-            "command": [f"fithubert downstream {shlex.join(flags)}" for flags in (train, test)],
+            "note": "",
+            "command": [f"fithubert downstream {shlex.join(flags)}" for flags in commands],
             "versions": versions(),
             "commit": commit(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else hardware(),
             "threads": torch.get_num_threads(),
             "seconds": round(time.time() - started, 1),  # of the last start, if it was interrupted
             "settings": self.identity,
+            **more,
         }
-        write_json(self.result_file, result | more)
+        write_json(self.result_file, result)
 
     def measured(self, scores: dict[str, float]) -> dict[str, Any]:
         """What result.json keeps of the test's scores."""

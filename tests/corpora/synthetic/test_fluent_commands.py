@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 import soundfile
 
-from fithubert_upstream.corpora.fluent_commands import check_fluent_commands, read_table, table_of
+from fithubert_upstream.corpora.layouts.fluent_commands import check_fluent_commands, read_table, table_of
 from fithubert_upstream.corpora.synthetic.fluent_commands import INTENTS, plan_fluent_commands
 from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.errors import FitHubertError

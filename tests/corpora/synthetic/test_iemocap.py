@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fithubert_upstream.corpora.iemocap import SESSIONS, check_iemocap, prepare_iemocap, read_iemocap
+from fithubert_upstream.corpora.layouts.iemocap import SESSIONS, check_iemocap, prepare_iemocap, read_iemocap
 from fithubert_upstream.corpora.synthetic.espeak import WOMEN
 from fithubert_upstream.corpora.synthetic.iemocap import STYLES, plan_iemocap
 from fithubert_upstream.corpora.synthetic.run import synthesise

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fithubert_upstream.audio.decode import read_audio
-from fithubert_upstream.corpora.librimix import SPLITS, check_librimix, read_kaldi, read_rttm
+from fithubert_upstream.corpora.layouts.librimix import SPLITS, check_librimix, read_kaldi, read_rttm
 from fithubert_upstream.corpora.synthetic.librimix import PAUSES, TURNS, plan_librimix
 from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.errors import FitHubertError

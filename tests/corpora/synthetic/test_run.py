@@ -24,6 +24,7 @@ def test_six_layouts_and_their_minutes(data):
         "IEMOCAP": {"all": 0.2},
         "SNIPS": {"train": 0.2, "valid": 1, "test": 1.5},
         "LibriMix": {"train": 0.2, "dev": 1, "test": 1.5},
+        "quesst14": {"documents": 1.5},
     }
     for name in (
         "LibriSpeech/train",

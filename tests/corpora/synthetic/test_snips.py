@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 import soundfile
 
-from fithubert_upstream.corpora.snips import SLOTS, TABLE, read_slots, read_table
-from fithubert_upstream.corpora.snips_check import SKIPPED, UNKNOWN, check_snips
+from fithubert_upstream.corpora.layouts.snips import SLOTS, TABLE, read_slots, read_table
+from fithubert_upstream.corpora.layouts.snips_check import SKIPPED, UNKNOWN, check_snips
 from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.corpora.synthetic.snips import REQUESTS, SENTENCES, VALUES, plan_snips
 from fithubert_upstream.errors import FitHubertError

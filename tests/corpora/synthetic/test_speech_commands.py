@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fithubert_upstream.corpora.speech_commands import COMMANDS, TEST_CLASSES
+from fithubert_upstream.corpora.layouts.speech_commands import COMMANDS, TEST_CLASSES
 from fithubert_upstream.corpora.synthetic.espeak import all_voices
 from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.corpora.synthetic.speech_commands import OTHER_WORDS, WORDS, clip_name, plan_speech_commands

@@ -5,9 +5,9 @@ import pytest
 import soundfile
 from librosa.util import find_files
 
+from fithubert_upstream.corpora.layouts.voxceleb1 import IDENTIFICATION, check_identification, read_identification
 from fithubert_upstream.corpora.synthetic.run import synthesise
 from fithubert_upstream.corpora.synthetic.voxceleb1 import plan_voxceleb1
-from fithubert_upstream.corpora.voxceleb1 import IDENTIFICATION, check_identification, read_identification
 from fithubert_upstream.errors import FitHubertError
 
 from ...helpers.folders import contents

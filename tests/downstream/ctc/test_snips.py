@@ -11,7 +11,7 @@ import yaml
 
 from fithubert_upstream.compat import s3prl as s3prl_compat
 from fithubert_upstream.compat.s3prl_settings import read_settings
-from fithubert_upstream.corpora.snips import SLOTS, TABLE
+from fithubert_upstream.corpora.layouts.snips import SLOTS, TABLE
 from fithubert_upstream.downstream.checks import complete
 from fithubert_upstream.downstream.ctc.snips import SnipsDataset, sentences
 from fithubert_upstream.downstream.repairs.datasets import collect_utterances

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import soundfile
 
-from fithubert_upstream.corpora.speech_commands import TEST_CLASSES
+from fithubert_upstream.corpora.layouts.speech_commands import TEST_CLASSES
 from fithubert_upstream.downstream.joint_ks_sv.clips import draw_trials, read_keywords, read_speakers
 from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig, SpeakerConfig, Speakers
 from fithubert_upstream.errors import FitHubertError

@@ -3,7 +3,7 @@ import copy
 import pytest
 import yaml
 
-from fithubert_upstream.corpora.speech_commands import TEST_CLASSES
+from fithubert_upstream.corpora.layouts.speech_commands import TEST_CLASSES
 from fithubert_upstream.downstream.joint_ks_sv.config import JointConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config

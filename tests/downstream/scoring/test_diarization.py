@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fithubert_upstream import errors
-from fithubert_upstream.corpora.librimix import Turn, read_rttm
+from fithubert_upstream.corpora.layouts.librimix import Turn, read_rttm
 from fithubert_upstream.downstream.scoring import diarization
 from fithubert_upstream.downstream.scoring.diarization import error_rate, rttm, score, turns_of
 from fithubert_upstream.errors import FitHubertError

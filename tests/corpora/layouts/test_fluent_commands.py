@@ -2,12 +2,17 @@
 
 import pytest
 
-from fithubert_upstream.corpora.fluent_commands import check_fluent_commands, read_table, recordings, slot_values
+from fithubert_upstream.corpora.layouts.fluent_commands import (
+    check_fluent_commands,
+    read_table,
+    recordings,
+    slot_values,
+)
 from fithubert_upstream.errors import FitHubertError
 
-from ..helpers import small_corpora
-from ..helpers.audio import cut, noise, without_length
-from ..helpers.problems import only_problem
+from ...helpers import small_corpora
+from ...helpers.audio import cut, noise, without_length
+from ...helpers.problems import only_problem
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import pytest
 
-from fithubert_upstream.corpora.librispeech import check_librispeech
+from fithubert_upstream.corpora.layouts.librispeech import check_librispeech
 from fithubert_upstream.corpora.problems import Report, require
 from fithubert_upstream.errors import FitHubertError
 
-from ..helpers.audio import cut, noise
-from ..helpers.problems import only_problem
+from ...helpers.audio import cut, noise
+from ...helpers.problems import only_problem
 
 
 def libri_problem(root, *splits):

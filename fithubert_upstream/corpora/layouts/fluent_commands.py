@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..audio import SAMPLE_RATE
-from ..audio.scan import count_samples_16k, scan
-from ..errors import FitHubertError
-from .problems import Report
+from ...audio import SAMPLE_RATE
+from ...audio.scan import count_samples_16k, scan
+from ...errors import FitHubertError
+from ..problems import Report
 
 SLOTS = ("action", "object", "location")
 TABLES = {"train": "train_data.csv", "dev": "valid_data.csv", "test": "test_data.csv"}  # s3prl's split -> its table

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..audio.walk import is_audio, walk
-from ..errors import FitHubertError
-from ..files import write_text
+from ...audio.walk import is_audio, walk
+from ...errors import FitHubertError
+from ...files import write_text
 
 TABLE, SLOTS = "all.iob.snips.txt", "slots.txt"
 FOLDERS = ("train", "valid", "test")

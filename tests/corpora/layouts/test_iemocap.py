@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from fithubert_upstream.compat import s3prl as s3prl_compat
-from fithubert_upstream.corpora.iemocap import check_iemocap, check_metadata, prepare_iemocap, read_metadata
+from fithubert_upstream.corpora.layouts.iemocap import check_iemocap, check_metadata, prepare_iemocap, read_metadata
 from fithubert_upstream.errors import FitHubertError
 
-from ..helpers import small_corpora
-from ..helpers.audio import cut, noise
-from ..helpers.folders import contents, times
-from ..helpers.problems import only_problem
+from ...helpers import small_corpora
+from ...helpers.audio import cut, noise
+from ...helpers.folders import contents, times
+from ...helpers.problems import only_problem
 
 FIRST = "Ses01F_impro01"
 

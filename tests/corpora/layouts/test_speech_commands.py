@@ -6,14 +6,14 @@ import types
 import pytest
 
 from fithubert_upstream.audio.walk import AUDIO
-from fithubert_upstream.corpora.speech_commands import (
+from fithubert_upstream.corpora.layouts.speech_commands import (
     COMMANDS,
     check_speech_commands,
     speech_commands_part,
 )
 
-from ..helpers.audio import cut, noise
-from ..helpers.problems import only_problem
+from ...helpers.audio import cut, noise
+from ...helpers.problems import only_problem
 
 
 def commands_report(root):

@@ -5,16 +5,16 @@ import os
 import pytest
 
 from fithubert_upstream.audio import scan
-from fithubert_upstream.corpora.voxceleb1 import (
+from fithubert_upstream.corpora.layouts.voxceleb1 import (
     IDENTIFICATION,
     check_identification,
     check_voxceleb1,
     read_identification,
 )
 
-from ..helpers import small_corpora
-from ..helpers.audio import cut, noise
-from ..helpers.problems import only_problem
+from ...helpers import small_corpora
+from ...helpers.audio import cut, noise
+from ...helpers.problems import only_problem
 
 
 def vox_report(root, *trials):

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..audio import SAMPLE_RATE
-from ..audio.scan import count_samples_16k, scan
-from ..audio.walk import files_in, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
-from ..errors import FitHubertError
-from ..files import write_json
-from ..runs.outputs import check_output_folder
-from .problems import Report, require
+from ...audio import SAMPLE_RATE
+from ...audio.scan import count_samples_16k, scan
+from ...audio.walk import files_in, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
+from ...errors import FitHubertError
+from ...files import write_json
+from ...runs.outputs import check_output_folder
+from ..problems import Report, require
 
 SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
 LABELS = {"neu": 0, "hap": 1, "ang": 2, "sad": 3}

@@ -4,12 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..audio import SAMPLE_RATE
-from ..audio.scan import count_samples_16k, scan
-from ..audio.walk import is_audio, name_problems, other_audio_problems, walk
-from ..errors import FitHubertError
-from ..settings.files import MODEL_CONFIGS
-from .problems import Report
+from ...audio import SAMPLE_RATE
+from ...audio.scan import count_samples_16k, scan
+from ...audio.walk import is_audio, name_problems, other_audio_problems, walk
+from ...errors import FitHubertError
+from ...settings.files import MODEL_CONFIGS
+from ..problems import Report
 from .snips import (
     FOLDERS,
     LEFT_OUT,

@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 
-from fithubert_upstream.corpora.librimix import Turn, check_librimix, check_splits, read_kaldi, read_rttm
+from fithubert_upstream.corpora.layouts.librimix import Turn, check_librimix, check_splits, read_kaldi, read_rttm
 from fithubert_upstream.errors import FitHubertError
 
-from ..helpers import small_corpora
-from ..helpers.audio import cut, noise, without_length
-from ..helpers.problems import only_problem
+from ...helpers import small_corpora
+from ...helpers.audio import cut, noise, without_length
+from ...helpers.problems import only_problem
 
 
 @pytest.fixture

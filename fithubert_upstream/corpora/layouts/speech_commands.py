@@ -6,8 +6,8 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
-from ..audio.scan import count_milliseconds, scan
-from ..audio.walk import (
+from ...audio.scan import count_milliseconds, scan
+from ...audio.walk import (
     AUDIO,
     audio_in,
     files_in,
@@ -18,7 +18,7 @@ from ..audio.walk import (
     other_audio_problems,
     printable,
 )
-from .problems import Report
+from ..problems import Report
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 TEST_CLASSES = (*COMMANDS, "_unknown_", "_silence_")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..audio import SAMPLE_RATE
-from ..audio.scan import count_samples_16k, scan
-from ..errors import FitHubertError
-from .problems import Report
+from ...audio import SAMPLE_RATE
+from ...audio.scan import count_samples_16k, scan
+from ...errors import FitHubertError
+from ..problems import Report
 
 SPLITS = ("train", "dev", "test")
 TABLES = ("wav.scp", "reco2dur", "segments", "utt2spk")  # of a split, without the reference of the test

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..audio import SAMPLE_RATE
-from ..audio.scan import count_samples_16k, scan
-from ..audio.walk import (
+from ...audio import SAMPLE_RATE
+from ...audio.scan import count_samples_16k, scan
+from ...audio.walk import (
     AUDIO,
     audio_in,
     folders_in,
@@ -20,8 +20,8 @@ from ..audio.walk import (
     printable,
     walk,
 )
-from ..errors import FitHubertError
-from .problems import Report
+from ...errors import FitHubertError
+from ..problems import Report
 
 TRANSCRIPT = ".trans.txt"
 

@@ -6,10 +6,10 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
-from ..audio.scan import count_milliseconds, header_samples_16k, scan
-from ..audio.walk import AUDIO, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
-from ..errors import FitHubertError
-from .problems import HOUR_MS, Report
+from ...audio.scan import count_milliseconds, header_samples_16k, scan
+from ...audio.walk import AUDIO, folders_in, is_audio, name_problems, other_audio_problems, printable, walk
+from ...errors import FitHubertError
+from ..problems import HOUR_MS, Report
 
 IDENTIFICATION = "veri_test_class.txt"
 PARTS = {"1": "train", "2": "dev", "3": "test"}  # how the list of identification names s3prl's splits

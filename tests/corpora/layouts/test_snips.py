@@ -2,7 +2,7 @@
 
 import pytest
 
-from fithubert_upstream.corpora.snips import (
+from fithubert_upstream.corpora.layouts.snips import (
     SLOTS,
     TABLE,
     find_recordings,
@@ -11,14 +11,14 @@ from fithubert_upstream.corpora.snips import (
     read_table,
     read_vocabulary,
 )
-from fithubert_upstream.corpora.snips_check import SKIPPED, UNKNOWN, check_snips
+from fithubert_upstream.corpora.layouts.snips_check import SKIPPED, UNKNOWN, check_snips
 from fithubert_upstream.downstream.asr import main as prepare
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.settings.files import MODEL_CONFIGS
 
-from ..helpers import small_corpora
-from ..helpers.audio import cut, noise, without_length
-from ..helpers.problems import only_problem
+from ...helpers import small_corpora
+from ...helpers.audio import cut, noise, without_length
+from ...helpers.problems import only_problem
 
 VOCABULARY = MODEL_CONFIGS[0] / "character.txt"
 
