@@ -196,10 +196,12 @@ def _compare(model: FitHubert, path: Path, int8: bool) -> str:
     waveforms = 0.1 * torch.randn(3, 24000, generator=torch.Generator().manual_seed(0))
     features = run(open_session(path), waveforms, lengths)
     with torch.no_grad():
-        encoded, frames = model.encode(waveforms, lengths), model.frame_lengths(lengths)
-        expected = {"hidden_states": torch.stack(model.repeat(encoded, frames))}
-        if model.config.head_layers:
-            expected["last_hidden_state"] = model.project(encoded, frames)[-1]
+        projection, valid, padded = model.extract(waveforms, lengths)
+        encoded, frames = model.transform(projection, valid if padded else None), model.frame_lengths(lengths)
+        projected = model.project(encoded, frames)
+        expected = {"hidden_states": torch.stack(model.hidden_states(projection, encoded, projected, frames))}
+        if projected:
+            expected["last_hidden_state"] = projected[-1]
     if int8:
         valid = valid_mask(frames, int(frames.max()))
         cosines = [F.cosine_similarity(features[key], tensor, dim=-1)[..., valid] for key, tensor in expected.items()]

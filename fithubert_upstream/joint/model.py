@@ -143,7 +143,7 @@ class JointModel(nn.Module):
         student, config = self.student, self.config
         waveform = trim_silence(waveform, config.trim_db)
         samples = len(waveform)
-        encoded = student.encode(waveform.to(student.feature_projection.weight)[None])
+        encoded = student.encode(waveform.to(student.encoder_norm.weight)[None])
         frames = student.frame_lengths(torch.tensor([samples]))
         if config.feature == "hidden_states" or not config.student.head_layers:
             layers = student.repeat(encoded, frames)  # each (1, L, D)

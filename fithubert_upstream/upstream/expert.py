@@ -11,7 +11,7 @@ from ..checkpoints.load import load_fithubert
 from ..errors import FitHubertError, refuse_unknown
 from ..models.inference import Feature, collate, compile_layers, from_environment, prepare, stack_utterances
 from ..models.lengths import FRAME_RATE, valid_mask
-from ..models.long_audio import encode_windows
+from ..models.long_audio import transform_windows
 
 RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
 
@@ -30,7 +30,7 @@ class UpstreamExpert(UpstreamBase):
     compile : bool, optional
         Whether `torch.compile` compiles the layers.
     chunk_seconds : float, optional
-        Longer recordings go through the transformer in windows of so many seconds (`long_audio.encode_windows`);
+        Longer recordings go through the transformer in windows of so many seconds (`long_audio.transform_windows`);
         0: in one piece. If one of these three is None, it is read from the environment
         (`inference.from_environment`).
     """
@@ -105,27 +105,28 @@ class UpstreamExpert(UpstreamBase):
         and a feature is the same to the last bit whatever it is batched with.
         """
         # by a weight's name: a replica of nn.DataParallel has no parameters()
-        return self.model.feature_projection.weight.device.type == "cpu" and not torch.is_grad_enabled()
+        return self.model.encoder_norm.weight.device.type == "cpu" and not torch.is_grad_enabled()
 
     def _long(self, waveforms: Tensor) -> bool:
         return 0 < self.chunk_seconds * SAMPLE_RATE < waveforms.size(1)
 
     def _features(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Feature]:
+        projection, valid_frames, padded = self.model.extract(waveforms, lengths)
         if self._long(waveforms):  # then it is one alone
-            encoded = encode_windows(self.model, waveforms, self.chunk_seconds)
+            encoded = transform_windows(self.model, projection, self.chunk_seconds)
         else:
-            encoded = self.model.encode(waveforms, lengths)
+            encoded = self.model.transform(projection, valid_frames if padded else None)
         frames = self.model.frame_lengths(lengths)
 
         projected = [head.float() for head in self.model.project(encoded, frames)]
         hidden = [layer.float() for layer in encoded.layers]
-        repeated = self.model.repeat(encoded._replace(layers=hidden), frames)
+        states = self.model.hidden_states(projection.float(), encoded._replace(layers=hidden), projected, frames)
         if bool((encoded.lengths != hidden[0].size(1)).any()):
             valid = valid_mask(encoded.lengths, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
             hidden = [layer * valid for layer in hidden]
         features: dict[str, Feature] = {
-            "last_hidden_state": projected[-1] if projected else repeated[-1],
-            "hidden_states": repeated,
+            "last_hidden_state": projected[-1] if projected else states[-1],
+            "hidden_states": states,
             "hidden_states_40ms": hidden,
         }
         if len(projected) > 1:
