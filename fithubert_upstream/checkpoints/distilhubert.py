@@ -52,9 +52,9 @@ def convert_distilhubert(path: Path, content: Mapping[str, Any]) -> FitHubert:
             f"(first: {min(state, default='none')})"
         )
     conv_layers = parse_conv_layers(block.get("extractor_conv_feature_layers", CONV_LAYERS))
-    if [(dim, kernel) for dim, kernel, _ in conv_layers] != (shapes := conv_shapes(weights)):
+    if [(dim, kernel) for dim, kernel, _ in conv_layers] != (found := conv_shapes(weights)):
         raise FitHubertError(
-            f"{where}.extractor_conv_feature_layers: {conv_layers} do not fit the checkpoint's {shapes}"
+            f"{where}.extractor_conv_feature_layers: {conv_layers} do not fit the checkpoint's {found}"
         )
     shapes = options_from_shapes(weights)
     predicted = list(block.get("pred_layer_id", range(1, block.get("n_tasks", 12) + 1)))

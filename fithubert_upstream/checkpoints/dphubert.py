@@ -83,6 +83,11 @@ def _model_config(theirs: Mapping[str, Any], weights: Mapping[str, Tensor], wher
         heads = _per_layer(theirs, "encoder_num_heads", layers, where)
         heads = [count if use else 0 for count, use in zip(heads, attends, strict=True)]
         options["head_width"] = _head_width(theirs, weights, heads, where)
+    for layer, (use, count) in enumerate(zip(attends, heads, strict=True), start=1):
+        if use and not count:
+            raise FitHubertError(
+                f"{where}: encoder_use_attention: expected False for layer {layer}, which has no heads"
+            )
     return FitHubertConfig.from_dict(
         options
         | {

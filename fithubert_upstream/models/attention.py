@@ -96,7 +96,8 @@ class RelativePositionAttention(SelfAttention):
         self.gate = nn.Linear(head_width, GATE)
         self.gate_scale = nn.Parameter(torch.ones(1, self.all_heads, 1, 1))
 
-    def forward(self, x: Tensor, key_mask: Tensor | None, handed: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, key_mask: Tensor | None, handed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        assert handed is not None
         bias = self.gates(x) * handed[:, self.kept_heads]  # (B, H, M, M)
         if key_mask is not None:
             bias = bias.masked_fill(~key_mask, -torch.inf)

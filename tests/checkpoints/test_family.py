@@ -11,6 +11,7 @@ import torch
 from fithubert_upstream import register
 from fithubert_upstream.checkpoints.load import load_fithubert
 from fithubert_upstream.checkpoints.student import save_fithubert
+from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
 from ..helpers.family import (
@@ -140,6 +141,94 @@ def test_heads_that_were_stripped(tmp_path, name):
 
     model = load_fithubert(ckpt, config).keep_heads(())
     assert model.config.hidden_states == ("layers",)
+
+
+@pytest.mark.parametrize(
+    ("edit", "distiller", "words"),
+    [
+        (lambda s: s.pop("encoder.layers.1.fc1.bias"), {}, ["1 (layers.1.fc1.bias) missing"]),
+        (lambda s: s.update({"encoder.layers.1.fc9.bias": torch.ones(1)}), {}, ["fc9.bias", "unexpected"]),
+        (lambda s: s.pop("encoder.layers.0.self_attn.k_proj.weight"), {}, ["missing", "unexpected"]),
+        (lambda s: s.update({"layer_norm.bias": torch.ones(31)}), {}, ["feature_norm.bias", "(32,)", "(31,)"]),
+        (lambda s: s.pop("proj_head.1.lin_proj.bias"), {}, ["heads.2.linear.bias", "missing"]),
+        (lambda s: s.pop("encoder.layers.0.fc1.weight"), {}, ["time-reduction", "ARMHuBERT"]),
+        (None, {"reuse_pattern": "[True, True, False]"}, ["distiller.reuse_pattern: expected [True, False, False]"]),
+        (None, {"reuse_pattern": "os.abort()"}, ["distiller.reuse_pattern", "os.abort()"]),
+        (None, {"encoder_ffn_embed_dim": 41}, ["distiller.encoder_ffn_embed_dim: expected 40", "found 41"]),
+        (None, {"encoder_layers": 12}, ["distiller.encoder_layers: expected 3"]),
+        (None, {"enable_tr_layer": True}, ["distiller.enable_tr_layer: expected False"]),
+        (None, {"conv_pos": 128}, ["distiller.conv_pos: expected 16"]),
+        (None, {"layer_type": "conformer"}, ["distiller.layer_type: expected 'transformer'", "not supported"]),
+        (None, {"conv_feature_layers": "[(16, 10, 5)]"}, ["do not fit"]),
+    ],
+)
+def test_a_lightning_file_that_does_not_fit(tmp_path, edit, distiller, words):
+    ckpt, config, _ = write_lightning(tmp_path, ARM, edit, distiller)
+    refused(ckpt, config, words)
+
+
+@pytest.mark.parametrize(
+    ("edit", "config", "words"),
+    [
+        (lambda s: s.pop("feature_extractor.dummy_weight"), {}, ["feature_scale", "missing"]),
+        (lambda s: s.update({"encoder.x": torch.ones(1)}), {}, ["1 (encoder.x) unexpected"]),
+        (None, {"encoder_ff_interm_features": [33, 22, 40]}, ["layers.1.fc1.weight", "(22, 32)", "(21, 32)"]),
+        (None, {"encoder_use_attention": [True] * 3}, ["encoder_use_attention: expected False for layer 2"]),
+        (None, {"encoder_remaining_heads": [[1], [0], [2]]}, ["layers.0.attention", "(24, 32)", "(48, 32)"]),
+        (None, {"encoder_use_attention": [True]}, ["encoder_use_attention: expected a list for 3 layers"]),
+        (None, {"encoder_num_layers": None}, ["expected encoder_num_layers"]),
+        (None, {"extractor_mode": "layer_norm"}, ["extractor_mode: expected 'group_norm'", "not supported"]),
+        (None, {"normalize_waveform": True}, ["normalize_waveform: expected False"]),
+        (None, {"encoder_remaining_heads": [[1, 3], [], [0, 4, 5]]}, ["kept_heads rising within 0..3"]),
+        (None, {"encoder_total_num_heads": [4, 4, 2]}, ["encoder_total_num_heads: expected the same in every layer"]),
+        (None, {"encoder_use_attention": [False, False, True]}, ["expected True for the first layer"]),
+    ],
+)
+def test_a_dpwavlm_that_does_not_fit(tmp_path, edit, config, words):
+    ckpt, _ = write_dphubert(tmp_path, DPWAVLM, edit, config)
+    refused(ckpt, None, words)
+
+
+def test_a_dphubert_without_the_width_of_its_heads(tmp_path):
+    ckpt, _ = write_dphubert(tmp_path, DPHUBERT, config={"encoder_head_dim": None})
+    assert load_fithubert(ckpt).config.head_width == 8
+    ckpt, _ = write_dphubert(
+        tmp_path, DPHUBERT, config={"encoder_head_dim": None, "encoder_use_attention": [False] * 3}
+    )
+    refused(ckpt, None, ["expected encoder_head_dim"])
+
+
+@pytest.mark.parametrize(
+    ("edit", "distiller", "words"),
+    [
+        (lambda s: s.pop("encoder.layers.1.fc1.bias"), {}, ["layers.1.fc1.bias", "missing"]),
+        (lambda s: s.update({"x.y": torch.ones(1)}), {}, ["1 (x.y) unexpected"]),
+        (lambda s: s.pop("output_layer.2.bias"), {}, ["pred_layer_id", "output_layer.2.bias"]),
+        (lambda s: s.clear(), {}, ["expected DistilHuBERT's weights"]),
+        (None, {"out_layer_inter_dim": 12}, ["pred_layer_id", "out_layer_inter_dim -1"]),
+        (None, {"layer_norm_first": True}, ["distiller.layer_norm_first: expected False", "not supported"]),
+        (None, {"final_dim": 20}, ["head_dim as embed_dim 24"]),
+    ],
+)
+def test_a_distilhubert_that_does_not_fit(tmp_path, edit, distiller, words):
+    refused(write_distilhubert(tmp_path, edit=edit, distiller=distiller), None, words)
+
+
+def test_a_distilhubert_with_another_config_or_none(tmp_path):
+    for config in (None, {}, {"distiller": 3}):
+        ckpt = write_distilhubert(tmp_path, Config=config)
+        refused(ckpt, None, ["expected Config with a distiller block"])
+    block = {"extractor_conv_feature_layers": "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2"}
+    refused(
+        write_distilhubert(tmp_path, Config={"distiller": block}), None, ["extractor_conv_feature_layers", "not fit"]
+    )
+
+
+def refused(ckpt, config, words):
+    with pytest.raises(FitHubertError) as caught:
+        load_fithubert(ckpt, config)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
 
 
 def test_the_authors_own_files_give_the_authors_outputs(family_data):
