@@ -116,7 +116,7 @@ def read_safetensors(path: Path, expected: str) -> tuple[dict[str, str], dict[st
 
 
 def _load_safetensors(path: Path) -> FitHubert:
-    metadata, weights = read_safetensors(path, "a .safetensors student, a states-*.ckpt or an official .ckpt")
+    metadata, weights = read_safetensors(path, "a .safetensors student, a states-*.ckpt or an official .ckpt or .pth")
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise FitHubertError(
             f"{path}: not a FitHuBERT student: no student config in the safetensors metadata; "

@@ -47,9 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: fithubert export fithubert_mini -o fithubert_mini.onnx --int8",
     )
     parser.add_argument(
-        "ckpt", help=f"a student's .safetensors, states-*.ckpt or official .ckpt, or {' or '.join(assets.NAMES)}"
+        "ckpt", help=f"a student's .safetensors, states-*.ckpt or official checkpoint, or {' or '.join(assets.NAMES)}"
     )
-    parser.add_argument("model_config", nargs="?", help="the .yaml of an official .ckpt")
+    parser.add_argument("model_config", nargs="?", help="the .yaml of an official Lightning .ckpt")
     parser.add_argument("-o", "--output", required=True, help="the .onnx to write")
     parser.add_argument(
         "--int8", action="store_true", help="8-bit weights: a quarter of the size, features differ a little"

@@ -24,7 +24,7 @@ class UpstreamExpert(UpstreamBase):
     ckpt : str or path
         A name, path or URL that `load_fithubert` takes.
     model_config : str or path, optional
-        The official `.yaml` beside an official checkpoint; not needed otherwise.
+        The official `.yaml` beside an official Lightning `.ckpt`; not needed otherwise.
     precision : str, optional
         "fp32" or "bf16", of weights and arithmetic; features are float32 in both.
     compile : bool, optional
@@ -77,11 +77,12 @@ class UpstreamExpert(UpstreamBase):
             (B, L, 768), the last prediction head, which the authors evaluated; the last transformer layer where a
             checkpoint kept no head.
         hidden_states : list of Tensor
-            (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated).
+            (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated). Of the family's other models
+            what the authors' upstreams give (`config.hidden_states`).
         projected_states : list of Tensor
             (B, L, 768) for each head, where the checkpoint kept more than one.
         hidden_states_40ms : list of Tensor
-            (B, L // 2, 480) for each transformer layer, as computed.
+            (B, L // 2, 480) for each transformer layer, as computed; at 20 ms where there is no time reduction.
 
         Raises
         ------
