@@ -80,6 +80,7 @@ class FitHubertConfig:
         heads = convert_all((int, ...), heads, "head_layers")
         object.__setattr__(self, "head_layers", heads)  # how a frozen dataclass normalises itself
         object.__setattr__(self, "conv_layers", parse_conv_layers(self.conv_layers))
+        self._check_layers()
         expect(
             self.embed_dim % self.pos_conv_groups == 0,
             "embed_dim a multiple of pos_conv_groups",
@@ -101,7 +102,6 @@ class FitHubertConfig:
             rising = rising and max(self.head_layers, default=0) <= self.num_layers
         within = f" within 1..{self.num_layers}" if self.head_kind == "hint" else " from 1 on"
         expect(rising, f"head_layers rising{within}", list(self.head_layers))
-        self._check_layers()
         self._check_positions()
         self._check_hidden_states()
 
@@ -200,6 +200,17 @@ class FitHubertConfig:
             return self.head_width
         assert isinstance(self.num_heads, int)
         return self.embed_dim // self.num_heads
+
+    @property
+    def num_states(self) -> int:
+        """Tensors that the hidden states are."""
+        counts = {"projection": 1, "layers": self.num_layers, "heads": len(self.head_layers)}
+        return sum(counts[state] for state in self.hidden_states)
+
+    @property
+    def state_dim(self) -> int:
+        """Width of each hidden state."""
+        return self.head_dim if "heads" in self.hidden_states else self.embed_dim
 
     def with_heads(self, layers: tuple[int, ...]) -> "FitHubertConfig":
         """The same with heads for these layers only; where none is left, hidden states are the layers."""

@@ -35,6 +35,15 @@ def test_all_heads_are_kept_unless_told_otherwise():
 
 
 @pytest.mark.parametrize(
+    ("states", "count", "width"), [(["layers"], 2, 32), (["heads"], 1, 24), (["projection", "layers"], 3, 32)]
+)
+def test_how_many_hidden_states_there_are(states, count, width):
+    one_rate = STUDENT | {"time_reduction": 1, "head_layers": [2], "hidden_states": states}
+    config = FitHubertConfig.from_dict(one_rate)
+    assert (config.num_states, config.state_dim) == (count, width)
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"num_heads": 5}, "embed_dim a multiple of num_heads"),
