@@ -9,6 +9,8 @@ from torch import Tensor
 from ..errors import FitHubertError
 from ..models.config import FitHubertConfig, parse_conv_layers
 from ..models.fithubert import FitHubert
+from ..settings.files import convert_all
+from ..settings.values import whole
 from .weights import build_model, conv_shapes, options_from_shapes, rename, used_weights
 
 DISTILLER_KEY = "Distiller"
@@ -57,7 +59,8 @@ def convert_distilhubert(path: Path, content: Mapping[str, Any]) -> FitHubert:
             f"{where}.extractor_conv_feature_layers: {conv_layers} do not fit the checkpoint's {found}"
         )
     shapes = options_from_shapes(weights)
-    predicted = list(block.get("pred_layer_id", range(1, block.get("n_tasks", 12) + 1)))
+    tasks = whole(block.get("n_tasks", 12), f"{where}.n_tasks")
+    predicted = convert_all((int, ...), block.get("pred_layer_id", list(range(1, tasks + 1))), f"{where}.pred_layer_id")
     heads, head_dim = _split_heads(output, predicted, shapes["embed_dim"], where)
     options = {
         "conv_layers": conv_layers,
@@ -75,7 +78,7 @@ def convert_distilhubert(path: Path, content: Mapping[str, Any]) -> FitHubert:
 
 
 def _split_heads(
-    output: Mapping[str, Tensor], predicted: list[int], dim: int, where: str
+    output: Mapping[str, Tensor], predicted: tuple[int, ...], dim: int, where: str
 ) -> tuple[dict[str, Tensor], int]:
     """Each predicted layer's part of the output layer, under our names, and the teacher's width.
 
@@ -86,7 +89,7 @@ def _split_heads(
     names = [f"{part}.{kind}" for part in ("output_layer.0", single) for kind in ("weight", "bias")]
     if sorted(output) != sorted(names):
         raise FitHubertError(
-            f"{where}.pred_layer_id {predicted}: expected {', '.join(names)} in the checkpoint, found "
+            f"{where}.pred_layer_id {list(predicted)}: expected {', '.join(names)} in the checkpoint, found "
             f"{', '.join(output) or 'none'}"
         )
     hidden, hidden_bias, last, last_bias = (output[name] for name in names)
@@ -94,7 +97,7 @@ def _split_heads(
         last = last.T[None]
     if hidden.shape != (count * dim, dim) or last.shape[:2] != (count, dim):
         raise FitHubertError(
-            f"{where}.pred_layer_id {predicted}: expected an output layer of {count} x {dim} hidden units "
+            f"{where}.pred_layer_id {list(predicted)}: expected an output layer of {count} x {dim} hidden units "
             f"(out_layer_inter_dim -1), found {tuple(hidden.shape)} and {tuple(last.shape)}"
         )
     heads = {}

@@ -1,6 +1,6 @@
 """DPHuBERT and DPWavLM (github.com/pyf98/DPHuBERT): pruned HuBERT and WavLM, torchaudio's names, the config inside."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from torch import Tensor
 from ..errors import FitHubertError
 from ..models.config import FitHubertConfig
 from ..models.fithubert import FitHubert
+from ..settings.files import convert_all
+from ..settings.values import boolean, whole
 from .weights import build_model, rename, used_weights
 
 # What both have; a config that says otherwise, such as that of a pruned Large, is of another architecture.
@@ -58,18 +60,18 @@ def _model_config(theirs: Mapping[str, Any], weights: Mapping[str, Tensor], wher
             raise FitHubertError(f"{where}: {key}: expected {value!r}, found {theirs[key]!r}: not supported")
     options = {ours: _get(theirs, key, where) for ours, key in _SAME.items()}
     layers = options["num_layers"]
-    attends = _per_layer(theirs, "encoder_use_attention", layers, where)
-    feeds = _per_layer(theirs, "encoder_use_feed_forward", layers, where)
-    ffn_dims = _per_layer(theirs, "encoder_ff_interm_features", layers, where)
+    attends = _per_layer(theirs, "encoder_use_attention", layers, where, boolean)
+    feeds = _per_layer(theirs, "encoder_use_feed_forward", layers, where, boolean)
+    ffn_dims = _per_layer(theirs, "encoder_ff_interm_features", layers, where, whole)
     if "encoder_remaining_heads" in theirs:  # WavLM's
-        kept = _per_layer(theirs, "encoder_remaining_heads", layers, where)
-        kept = [list(heads) if use else [] for heads, use in zip(kept, attends, strict=True)]
-        total = set(_per_layer(theirs, "encoder_total_num_heads", layers, where))
-        if len(total) != 1:
-            raise FitHubertError(f"{where}: encoder_total_num_heads: expected the same in every layer, found {total}")
+        kept = _per_layer(theirs, "encoder_remaining_heads", layers, where, _numbers)
+        kept = [heads if use else [] for heads, use in zip(kept, attends, strict=True)]
+        total = set(_per_layer(theirs, "encoder_total_num_heads", layers, where, whole))
+        if len(total) != 1 or min(total) < 1:
+            raise FitHubertError(f"{where}: encoder_total_num_heads: expected one number in all layers, found {total}")
         heads = [len(entry) for entry in kept]
         options |= {
-            "head_width": options["embed_dim"] // total.pop(),
+            "head_width": whole(options["embed_dim"], f"{where}: encoder_embed_dim") // total.pop(),
             "position_buckets": _get(theirs, "encoder_num_buckets", where),
             "position_distance": _get(theirs, "encoder_max_distance", where),
             "kept_heads": kept,
@@ -80,7 +82,7 @@ def _model_config(theirs: Mapping[str, Any], weights: Mapping[str, Tensor], wher
                 f"positions, found {attends}"
             )
     else:
-        heads = _per_layer(theirs, "encoder_num_heads", layers, where)
+        heads = _per_layer(theirs, "encoder_num_heads", layers, where, whole)
         heads = [count if use else 0 for count, use in zip(heads, attends, strict=True)]
         options["head_width"] = _head_width(theirs, weights, heads, where)
     for layer, (use, count) in enumerate(zip(attends, heads, strict=True), start=1):
@@ -120,8 +122,14 @@ def _get(theirs: Mapping[str, Any], key: str, where: str) -> Any:
     return theirs[key]
 
 
-def _per_layer(theirs: Mapping[str, Any], key: str, layers: int, where: str) -> list[Any]:
+def _numbers(value: Any, where: str) -> list[int]:
+    return list(convert_all((int, ...), value, where))
+
+
+def _per_layer(
+    theirs: Mapping[str, Any], key: str, layers: int, where: str, read: Callable[[Any, str], Any]
+) -> list[Any]:
     value = _get(theirs, key, where)
     if not isinstance(value, list | tuple) or len(value) != layers:
         raise FitHubertError(f"{where}: {key}: expected a list for {layers} layers, found {value!r}")
-    return list(value)
+    return [read(entry, f"{where}: {key}") for entry in value]

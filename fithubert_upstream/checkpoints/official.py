@@ -54,6 +54,7 @@ def convert_official(
     path = Path(ckpt)
     content = read_torch(path) if content is None else content
     state = content.get("state_dict", content)
+    state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     if any(name.startswith(OFFICIAL_PREFIX) for name in state):
         state = {
             name.removeprefix(OFFICIAL_PREFIX): tensor
@@ -126,15 +127,9 @@ def _official_config(weights: Mapping[str, Tensor], yaml: Mapping[str, Any], whe
             )
 
     layers = options["num_layers"]
-    heads = sorted({int(match[1] or layers - 1) for name in weights if (match := _HEAD.fullmatch(name))})
-    if len(heads) == layers:
-        head_layers = tuple(range(1, layers + 1))
-    elif len(heads) <= 1:  # stripped down to the last layer's head, under whatever number
-        head_layers = (layers,) * len(heads)
-    else:
-        raise FitHubertError(f"{where}: expected 1 or {layers} proj_head entries, found {len(heads)}")
-    if heads:
-        options["head_dim"] = next(t.size(0) for name, t in weights.items() if name.endswith("lin_proj.weight"))
+    head_layers = _find_head_layers(weights, layers, where)
+    widths = [tensor.size(0) for name, tensor in weights.items() if name.endswith(".lin_proj.weight")]
+    options |= {"head_dim": widths[-1]} if widths else {}
     for key in ("dropout_input", "dropout", "attention_dropout", "activation_dropout"):
         if block.get(key) is not None:
             options[key] = block[key]
@@ -145,9 +140,19 @@ def _official_config(weights: Mapping[str, Tensor], yaml: Mapping[str, Any], whe
         "reuse_attention": _find_reuse(weights, layers, block, where),
         "head_layers": head_layers,
         # the authors' upstreams: projections where each layer has one, but FitHuBERT's layers
-        "hidden_states": ["heads" if heads and not reduced else "layers"],
+        "hidden_states": ["heads" if head_layers and not reduced else "layers"],
     }
     return FitHubertConfig.from_dict(options, str(where))
+
+
+def _find_head_layers(weights: Mapping[str, Tensor], layers: int, where: Any) -> tuple[int, ...]:
+    """Layers, from 1, with a projection."""
+    heads = {match[1] for name in weights if (match := _HEAD.fullmatch(name))}
+    if len(heads) == layers:
+        return tuple(range(1, layers + 1))
+    if len(heads) <= 1:  # stripped down to the last layer's head, under whatever number
+        return (layers,) * len(heads)
+    raise FitHubertError(f"{where}: expected 1 or {layers} proj_head entries, found {len(heads)}")
 
 
 def _find_reuse(weights: Mapping[str, Tensor], layers: int, block: Mapping[str, Any], where: Any) -> tuple[int, ...]:

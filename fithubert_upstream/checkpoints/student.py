@@ -89,6 +89,10 @@ def load_checkpoint(ckpt: str | Path, model_config: str | Path | None = None) ->
         model = _load_safetensors(path)
     if model_config is not None:
         block = read_yaml(model_config)
+        if "distiller" in block:
+            raise FitHubertError(
+                f"{model_config}: expected no official .yaml beside {path}, whose config lies inside; leave -g out"
+            )
         given = FitHubertConfig.from_dict(block.get("student", block), str(model_config))
         if given.to_dict() | {"head_layers": None} != model.config.to_dict() | {"head_layers": None}:
             raise FitHubertError(

@@ -134,8 +134,13 @@ def options_from_shapes(weights: Mapping[str, Tensor]) -> dict[str, int]:
     }
 
 
-def used_weights(state: Mapping[str, Any], where: str | Path) -> dict[str, Tensor]:
-    """The tensors of a student's state without those of `TRAINING_ONLY`, which are told."""
+def used_weights(state: Any, where: str | Path) -> dict[str, Tensor]:
+    """The tensors of a student's state without those of `TRAINING_ONLY`, which are told.
+
+    Raises FitHubertError for what is no dict.
+    """
+    if not isinstance(state, Mapping):
+        raise FitHubertError(f"{where}: expected a dict of weights, found {type(state).__name__}")
     state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     unused = [name for name in state if name.split(".")[0] in TRAINING_ONLY]
     if unused:

@@ -180,7 +180,9 @@ def test_a_lightning_file_that_does_not_fit(tmp_path, edit, distiller, words):
         (None, {"extractor_mode": "layer_norm"}, ["extractor_mode: expected 'group_norm'", "not supported"]),
         (None, {"normalize_waveform": True}, ["normalize_waveform: expected False"]),
         (None, {"encoder_remaining_heads": [[1, 3], [], [0, 4, 5]]}, ["kept_heads rising within 0..3"]),
-        (None, {"encoder_total_num_heads": [4, 4, 2]}, ["encoder_total_num_heads: expected the same in every layer"]),
+        (None, {"encoder_total_num_heads": [4, 4, 2]}, ["encoder_total_num_heads: expected one number in all layers"]),
+        (None, {"encoder_use_attention": [1, 0, 1]}, ["encoder_use_attention: expected bool, found 1"]),
+        (None, {"encoder_remaining_heads": [1, 0, 1]}, ["encoder_remaining_heads: expected a list of numbers"]),
         (None, {"encoder_use_attention": [False, False, True]}, ["expected True for the first layer"]),
     ],
 )
@@ -208,10 +210,23 @@ def test_a_dphubert_without_the_width_of_its_heads(tmp_path):
         (None, {"out_layer_inter_dim": 12}, ["pred_layer_id", "out_layer_inter_dim -1"]),
         (None, {"layer_norm_first": True}, ["distiller.layer_norm_first: expected False", "not supported"]),
         (None, {"final_dim": 20}, ["head_dim as embed_dim 24"]),
+        (None, {"pred_layer_id": ["4", "x", "12"]}, ["pred_layer_id: expected int, found 'x'"]),
     ],
 )
 def test_a_distilhubert_that_does_not_fit(tmp_path, edit, distiller, words):
     refused(write_distilhubert(tmp_path, edit=edit, distiller=distiller), None, words)
+
+
+@pytest.mark.parametrize("name", ["dphubert", "distilhubert"])
+def test_an_official_yaml_beside_a_file_that_needs_none(tmp_path, name):
+    ckpt = write_distilhubert(tmp_path) if name == "distilhubert" else write(tmp_path, name)[0]
+    config = write_lightning(tmp_path, ARM)[1]
+    refused(ckpt, config, ["student.yaml: expected no official .yaml", "leave -g out"])
+
+
+def test_what_should_be_weights_and_is_not(tmp_path):
+    ckpt = write_distilhubert(tmp_path, Distiller=[1])
+    refused(ckpt, None, ["expected a dict of weights, found list"])
 
 
 def test_a_distilhubert_with_another_config_or_none(tmp_path):
