@@ -39,6 +39,15 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def family_data() -> Path:
+    """The folder of tiny checkpoints by the authors' own code; the test is skipped where there is none."""
+    folder = Path(os.environ.get("FITHUBERT_TEST_FAMILY", REPO.parent / "shared" / "family"))
+    if not folder.is_dir():
+        pytest.skip(f"no checkpoints of the family at {folder} (set FITHUBERT_TEST_FAMILY)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_speech(real_data):
     """seconds -> (T,) samples of utterances of one speaker after another."""
     from fithubert_upstream.audio.waveforms import load_waveform

@@ -171,7 +171,8 @@ def below(name: str) -> set[str]:
 
 
 def test_the_model_knows_nothing_of_files_and_frameworks():
-    inside = {f"models.{name}" for name in ("config", "feature_extractor", "folding", "kernels", "layers", "lengths")}
+    names = ("attention", "config", "feature_extractor", "folding", "kernels", "layers", "lengths")
+    inside = {f"models.{name}" for name in names}
     assert below("models.fithubert") == inside | {"errors", "settings.files", "settings.values"}
 
 

@@ -63,7 +63,9 @@ class Row:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     names, variants = ", ".join(MODELS), ", ".join(VARIANTS)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME", help=f"of {names}")
+    default = [name for name, model in MODELS.items() if not model.family]
+    hint = f"of {names} (default: {' '.join(default)})"
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=default, metavar="NAME", help=hint)
     parser.add_argument(
         "--variants",
         nargs="+",

@@ -11,6 +11,7 @@ from ..audio.scan import count_samples_16k
 from ..audio.walk import find_audio
 from ..corpora.layouts.librispeech import split_folder
 from ..errors import FitHubertError
+from ..models.attention import GATE
 from ..models.config import FitHubertConfig
 from ..models.lengths import conv_frames, shortest_input
 
@@ -33,19 +34,29 @@ def count_macs(config: FitHubertConfig, samples: int) -> int:
         inside = channels
     dim, rate = config.embed_dim, config.time_reduction
     frames = conv_frames(samples, config.conv_layers)
-    total += frames * inside * dim
+    total += frames * inside * dim if config.feature_projection else 0
     total += frames * config.pos_conv_kernel * dim * (dim // config.pos_conv_groups)
 
     reduced = frames // rate
     resample = reduced * rate * dim * dim if rate > 1 else 0  # the time reduction, and the way back in each head
-    products = 4 * dim * dim + 2 * dim * config.ffn_dim  # of a frame: q, k, v and out; the FFN's two
-    attention = 2 * reduced * reduced * dim  # queries with keys, weights with values
-    total += resample + config.num_layers * (reduced * products + attention)
+    total += resample + sum(_layer_macs(config, layer, reduced) for layer in range(1, config.num_layers + 1))
 
     head = reduced * rate * dim * config.head_dim
     if config.head_kind == "prediction":
         head += reduced * rate * dim * dim
     return total + len(config.head_layers) * (resample + head)
+
+
+def _layer_macs(config: FitHubertConfig, layer: int, frames: int) -> int:
+    """Multiply-accumulates of one transformer layer, counted from 1."""
+    dim, heads, ffn_dim = config.embed_dim, config.layer_heads[layer - 1], config.layer_ffn_dims[layer - 1]
+    width = heads * config.width_of_head
+    reused = layer in config.reuse_attention
+    products = (2 if reused else 4) * dim * width  # of a frame: q, k, v and out, or v and out
+    if config.position_buckets:
+        products += GATE * width
+    attention = (1 if reused else 2) * frames * frames * width  # queries with keys, weights with values
+    return frames * (products + 2 * dim * ffn_dim) + attention
 
 
 def superb_samples(root: str | Path) -> list[int]:

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -16,6 +17,7 @@ from ..models.config import FitHubertConfig
 from ..models.fithubert import FitHubert
 from ..models.inference import prepare
 from ..models.lengths import valid_mask
+from ..settings.files import find_config, read_yaml
 from .baseline import plain_teacher
 
 SEED = 1337
@@ -39,6 +41,7 @@ class Model:
     label: str
     make: Callable[[], nn.Module]
     student: bool = False
+    family: bool = False  # measured where it is named only
 
     def module(self) -> nn.Module:
         """The model in eval mode; random weights are the same ones each time."""
@@ -64,12 +67,30 @@ def _embedded(name: str) -> FitHubert:
     return load_fithubert(name)
 
 
+def _packaged(name: str) -> FitHubert:
+    """A student of the family at its published size, with every head that its upstream computes."""
+    config = find_config(f"{name}.yaml")
+    return FitHubert(FitHubertConfig.from_dict(read_yaml(config)["student"], str(config)))
+
+
 MODELS = {
     "hubert_base": Model("HuBERT Base", lambda: plain_teacher("base")),
     "distilhubert": Model("DistilHuBERT size", _distilhubert_size),
     "fithubert": Model("FitHuBERT", lambda: FitHubert(FitHubertConfig(head_layers=(12,))), student=True),
     "hubert_mini": Model("hubert_mini", lambda: _embedded("hubert_mini")),
     "fithubert_mini": Model("fithubert_mini", lambda: _embedded("fithubert_mini"), student=True),
+}
+# Of DPHuBERT and DPWavLM only their files tell how they were pruned: there is no row for them.
+FAMILY = {
+    "distilhubert_here": ("DistilHuBERT, as it loads here", "distilhubert"),
+    "maskhubert": ("MaskHuBERT", "maskhubert"),
+    "armhubert": ("ARMHuBERT", "armhubert"),
+    "armhubert_s": ("ARMHuBERT-S", "armhubert_s"),
+    "starhubert": ("STaRHuBERT", "starhubert"),
+}
+MODELS |= {
+    name: Model(label, partial(_packaged, config), student=True, family=True)
+    for name, (label, config) in FAMILY.items()
 }
 
 

@@ -10,12 +10,13 @@ from .student import save_fithubert
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fithubert convert",
-        description="Write an official FitHuBERT .ckpt with its .yaml, or a states-*.ckpt of `fithubert pretrain`, as "
-        "one .safetensors file that needs neither fairseq nor a config beside it.",
+        description="Write an official checkpoint (FitHuBERT's, MaskHuBERT's, ARMHuBERT's or STaRHuBERT's .ckpt with "
+        "its .yaml, DistilHuBERT's .ckpt, DPHuBERT's or DPWavLM's .pth), or a states-*.ckpt of `fithubert pretrain`, "
+        "as one .safetensors file that needs neither fairseq nor a config beside it.",
         epilog="example: fithubert convert OFFICIAL.ckpt OFFICIAL.yaml -o student.safetensors",
     )
-    parser.add_argument("ckpt", help="official .ckpt or states-*.ckpt")
-    parser.add_argument("model_config", nargs="?", help="the official .yaml")
+    parser.add_argument("ckpt", help="official .ckpt or .pth, or states-*.ckpt")
+    parser.add_argument("model_config", nargs="?", help="the official .yaml of a Lightning .ckpt")
     parser.add_argument("-o", "--output", required=True, help="the .safetensors to write")
     parser.add_argument("--last-head", action="store_true", help="keep the last prediction head only")
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")

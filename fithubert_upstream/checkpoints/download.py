@@ -34,7 +34,7 @@ def fetch_checkpoint(
     ckpt : str
         URL (http, https, file) of anything that `load_checkpoint` takes.
     model_config : str, optional
-        URL or path of the official `.yaml`, for an official checkpoint.
+        URL or path of the official `.yaml`, for an official Lightning `.ckpt`.
     refresh : bool
         Download again even where the cache has it.
     sha256 : str, optional

@@ -33,10 +33,10 @@ def load_fithubert(
     ----------
     model : str or path
         One of `available_models()`; a path or URL of our `.safetensors`, of a `states-*.ckpt` of `fithubert pretrain`,
-        or of an official Lightning `.ckpt`. A file of that name comes first.
+        or of an official checkpoint of the family (`student.load_checkpoint`). A file of that name comes first.
     model_config : str or path, optional
-        The official `.yaml`, for an official checkpoint. Other files hold their config; this one may repeat it but not
-        contradict it.
+        The official `.yaml`, for an official Lightning `.ckpt`. Other files hold their config; this one may repeat it
+        but not contradict it.
     refresh : bool
         Download again what the cache has.
     sha256 : str, optional

@@ -1,4 +1,4 @@
-"""Checkpoints of a student: our own file, the pretrain runner's states, and the authors' release.
+"""Checkpoints of a student: our own file, the pretrain runner's states, and the authors' releases of the family.
 
 Our own format is one safetensors file with the config in its metadata. Nothing here unpickles anything
 but tensors and plain containers.
@@ -17,6 +17,8 @@ from ..files import atomic_path
 from ..models.config import FitHubertConfig
 from ..models.fithubert import FitHubert
 from ..settings.files import read_yaml
+from .distilhubert import DISTILLER_KEY, convert_distilhubert
+from .dphubert import convert_dphubert, is_dphubert
 from .official import convert_official
 from .torch_files import read_torch
 from .weights import build_model
@@ -54,14 +56,15 @@ def with_sorted_metadata(content: bytes) -> bytes:
 
 
 def load_checkpoint(ckpt: str | Path, model_config: str | Path | None = None) -> FitHubert:
-    """Load a student from any of the three kinds of file, in eval mode on the CPU.
+    """Load a student from any of these files, in eval mode on the CPU.
 
     Parameters
     ----------
     ckpt : path
-        Our `.safetensors`; a `states-*.ckpt` of `fithubert pretrain`; or an official Lightning `.ckpt`.
+        Our `.safetensors`; a `states-*.ckpt` of `fithubert pretrain`; an official Lightning `.ckpt` of FitHuBERT,
+        MaskHuBERT, ARMHuBERT or STaRHuBERT; s3prl's `.ckpt` of DistilHuBERT; a `.pth` of DPHuBERT or DPWavLM.
     model_config : path, optional
-        The official `.yaml`, needed for an official checkpoint only. For the others, whose config lies inside, it may
+        The official `.yaml`, needed for a Lightning `.ckpt` only. For the others, whose config lies inside, it may
         repeat the student's config but not contradict it.
 
     Raises
@@ -76,12 +79,20 @@ def load_checkpoint(ckpt: str | Path, model_config: str | Path | None = None) ->
         if STUDENT_KEY in content:
             config = FitHubertConfig.from_dict(content[CONFIG_KEY], str(path))
             model = build_model(config, content[STUDENT_KEY], path)
+        elif DISTILLER_KEY in content:
+            model = convert_distilhubert(path, content)
+        elif is_dphubert(content):
+            model = convert_dphubert(path, content)
         else:
             return convert_official(path, model_config, content)
     else:
         model = _load_safetensors(path)
     if model_config is not None:
         block = read_yaml(model_config)
+        if "distiller" in block:
+            raise FitHubertError(
+                f"{model_config}: expected no official .yaml beside {path}, whose config lies inside; leave -g out"
+            )
         given = FitHubertConfig.from_dict(block.get("student", block), str(model_config))
         if given.to_dict() | {"head_layers": None} != model.config.to_dict() | {"head_layers": None}:
             raise FitHubertError(
@@ -109,7 +120,7 @@ def read_safetensors(path: Path, expected: str) -> tuple[dict[str, str], dict[st
 
 
 def _load_safetensors(path: Path) -> FitHubert:
-    metadata, weights = read_safetensors(path, "a .safetensors student, a states-*.ckpt or an official .ckpt")
+    metadata, weights = read_safetensors(path, "a .safetensors student, a states-*.ckpt or an official .ckpt or .pth")
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise FitHubertError(
             f"{path}: not a FitHuBERT student: no student config in the safetensors metadata; "

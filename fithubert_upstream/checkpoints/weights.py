@@ -1,8 +1,10 @@
 """Names of weights: those of fairseq, s3prl, torchaudio and transformers, and ours; and what their shapes tell."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,12 @@ from ..errors import FitHubertError
 from ..models.config import FitHubertConfig
 from ..models.fithubert import FitHubert
 from .torch_files import misfit
+
+logger = logging.getLogger(__name__)
+
+# What only a student's training used, by its first word in the authors' files: ARMHuBERT's and MaskHuBERT's mask,
+# STaRHuBERT's projection onto the teacher's Gram matrices, an upsampler that FitHuBERT's code never calls.
+TRAINING_ONLY = frozenset({"mask_emb", "final_proj", "upsampler"})
 
 # Theirs -> ours. The authors' student has fairseq's names.
 _MODULES = {
@@ -23,7 +31,9 @@ _MODULES = {
     "encoder.pos_conv_embed.conv": "pos_conv",
     "encoder.pos_conv.0": "pos_conv",
     "encoder.layer_norm": "encoder_norm",
+    "encoder.layers.0.attention.rel_attn_embed": "relative_positions.embedding",
 }
+_WEIGHTS = {"feature_extractor.dummy_weight": "feature_scale"}
 _LAYER_MODULES = {
     "attention.q_proj": "attention.q",
     "attention.k_proj": "attention.k",
@@ -40,7 +50,9 @@ _LAYER_MODULES = {
     "feed_forward.output_dense": "fc2",
     "fc2": "fc2",
     "final_layer_norm": "ffn_norm",
+    "attention.gru_rel_pos_linear": "attention.gate",
 }
+_LAYER_WEIGHTS = {"attention.gru_rel_pos_const": "attention.gate_scale"}
 
 
 def rename(state: Mapping[str, Tensor], where: str | Path, time_reduction: bool = False) -> dict[str, Tensor]:
@@ -79,6 +91,8 @@ def _our_name(name: str, time_reduction: bool) -> str:
     plain = plain.replace("encoder.feature_projection.", "feature_projection.")
     plain = plain.replace(".parametrizations.weight.original0", ".weight_g")
     plain = plain.replace(".parametrizations.weight.original1", ".weight_v")
+    if plain in _WEIGHTS:
+        return _WEIGHTS[plain]
     module, _, kind = plain.rpartition(".")
     if module in _MODULES:
         return f"{_MODULES[module]}.{kind}"
@@ -86,9 +100,12 @@ def _our_name(name: str, time_reduction: bool) -> str:
         return f"feature_extractor.convs.{match[1]}.{kind}"
     if time_reduction and module == "encoder.layers.0":
         return f"time_reduction.{kind}"
-    match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", module)
-    if match and match[2] in _LAYER_MODULES:
-        return f"layers.{int(match[1]) - time_reduction}.{_LAYER_MODULES[match[2]]}.{kind}"
+    if match := re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", plain):
+        place, inside = f"layers.{int(match[1]) - time_reduction}", match[2]
+        if inside in _LAYER_WEIGHTS:
+            return f"{place}.{_LAYER_WEIGHTS[inside]}"
+        if (part := inside.rpartition(".")[0]) in _LAYER_MODULES:
+            return f"{place}.{_LAYER_MODULES[part]}.{kind}"
     return name
 
 
@@ -103,10 +120,9 @@ def conv_shapes(weights: Mapping[str, Tensor]) -> list[tuple[int, int]]:
 def options_from_shapes(weights: Mapping[str, Tensor]) -> dict[str, int]:
     """Options of a `FitHubertConfig` that the shapes of weights under our names tell, heads and strides not among them.
 
-    The feature projection, the positional convolution and the first layer's fc1 must be there.
+    The positional convolution and the first layer's fc1 must be there.
     """
-    width = weights["feature_projection.weight"].size(0)
-    _, group_width, pos_conv_kernel = weights["pos_conv.weight_v"].shape
+    width, group_width, pos_conv_kernel = weights["pos_conv.weight_v"].shape
     layers = {int(match[1]) for name in weights if (match := re.match(r"layers\.(\d+)\.", name))}
     return {
         "embed_dim": width,
@@ -116,6 +132,20 @@ def options_from_shapes(weights: Mapping[str, Tensor]) -> dict[str, int]:
         "num_layers": max(layers) + 1,
         "ffn_dim": weights["layers.0.fc1.weight"].size(0),
     }
+
+
+def used_weights(state: Any, where: str | Path) -> dict[str, Tensor]:
+    """The tensors of a student's state without those of `TRAINING_ONLY`, which are told.
+
+    Raises FitHubertError for what is no dict.
+    """
+    if not isinstance(state, Mapping):
+        raise FitHubertError(f"{where}: expected a dict of weights, found {type(state).__name__}")
+    state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    unused = [name for name in state if name.split(".")[0] in TRAINING_ONLY]
+    if unused:
+        logger.info("%s: dropping %s, which only training used", where, ", ".join(unused))
+    return {name: tensor for name, tensor in state.items() if name not in unused}
 
 
 def build_model(config: FitHubertConfig, weights: Mapping[str, Tensor], path: Path) -> FitHubert:

@@ -47,9 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: fithubert export fithubert_mini -o fithubert_mini.onnx --int8",
     )
     parser.add_argument(
-        "ckpt", help=f"a student's .safetensors, states-*.ckpt or official .ckpt, or {' or '.join(assets.NAMES)}"
+        "ckpt", help=f"a student's .safetensors, states-*.ckpt or official checkpoint, or {' or '.join(assets.NAMES)}"
     )
-    parser.add_argument("model_config", nargs="?", help="the .yaml of an official .ckpt")
+    parser.add_argument("model_config", nargs="?", help="the .yaml of an official Lightning .ckpt")
     parser.add_argument("-o", "--output", required=True, help="the .onnx to write")
     parser.add_argument(
         "--int8", action="store_true", help="8-bit weights: a quarter of the size, features differ a little"
@@ -196,10 +196,12 @@ def _compare(model: FitHubert, path: Path, int8: bool) -> str:
     waveforms = 0.1 * torch.randn(3, 24000, generator=torch.Generator().manual_seed(0))
     features = run(open_session(path), waveforms, lengths)
     with torch.no_grad():
-        encoded, frames = model.encode(waveforms, lengths), model.frame_lengths(lengths)
-        expected = {"hidden_states": torch.stack(model.repeat(encoded, frames))}
-        if model.config.head_layers:
-            expected["last_hidden_state"] = model.project(encoded, frames)[-1]
+        projection, valid, padded = model.extract(waveforms, lengths)
+        encoded, frames = model.transform(projection, valid if padded else None), model.frame_lengths(lengths)
+        projected = model.project(encoded, frames)
+        expected = {"hidden_states": torch.stack(model.hidden_states(projection, encoded, projected, frames))}
+        if projected:
+            expected["last_hidden_state"] = projected[-1]
     if int8:
         valid = valid_mask(frames, int(frames.max()))
         cosines = [F.cosine_similarity(features[key], tensor, dim=-1)[..., valid] for key, tensor in expected.items()]

@@ -52,8 +52,8 @@ class TraceableFitHubert(nn.Module):
         x = F.gelu(normed_conv(waveforms, mean, weight, stride, extractor.norm.bias))
         for conv in self.convs:
             x = F.gelu(conv(x))
-        x = model.feature_projection(model.feature_norm(x))  # (B, r M, D)
-        x = x.masked_fill(~valid_mask(valid, x.size(1))[:, :, None], 0.0)
+        x = model.project_features(x)  # (B, r M, D)
+        projection = x = x.masked_fill(~valid_mask(valid, x.size(1))[:, :, None], 0.0)
         positions = self.pos_conv(x.transpose(1, 2))[:, :, : x.size(1)]  # an even kernel gives one frame too many
         x = model.encoder_norm(x + F.gelu(positions).transpose(1, 2))
         if rate > 1:
@@ -61,9 +61,10 @@ class TraceableFitHubert(nn.Module):
 
         reduced = valid // rate
         key_mask = valid_mask(reduced, reduced_size)[:, None, None]  # (B, 1, 1, M)
+        handed = None if model.relative_positions is None else model.relative_positions(reduced_size)
         hidden = []
         for layer in model.layers:
-            x = layer(x, key_mask)
+            x, handed = layer(x, key_mask, handed)
             hidden.append(x)
 
         # `fit_frames`: frame t is a head's frame min(t, last) and a layer's min(t, last) // rate.
@@ -77,11 +78,16 @@ class TraceableFitHubert(nn.Module):
             rows = (utterance * x.size(-2) + index).flatten()
             return x.flatten(-3, -2).index_select(-2, rows).unflatten(-2, (batch, longest)) * mask
 
-        states = fit(torch.stack(hidden), index // rate)
         hint = config.head_kind == "hint"
         projected = [
             fit(self.heads[str(layer)](hidden[layer - 1 if hint else -1]), index) for layer in config.head_layers
         ]
+        parts = {
+            "projection": lambda: fit(projection[None], index),
+            "layers": lambda: fit(torch.stack(hidden), index // rate),
+            "heads": lambda: torch.stack(projected),
+        }
+        states = torch.cat([parts[part]() for part in config.hidden_states])
         features = [projected[-1] if projected else states[-1], states]
         if len(projected) > 1:
             features.append(torch.stack(projected))

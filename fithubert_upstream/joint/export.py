@@ -95,9 +95,10 @@ def joint_from_states(path: str | Path, upstream_ckpt: str | Path | None = None)
     states, args = _read_states(path)
     student = _student(states, args, path, upstream_ckpt)
     feature, layer = _feature(args, student)
-    if feature != "projected_states":
-        used = student.config.head_layers[-1:] if feature == "last_hidden_state" else ()
-        student = student.keep_heads(used)
+    if feature == "last_hidden_state":
+        student = student.keep_heads(student.config.head_layers[-1:])
+    elif feature == "hidden_states" and "heads" not in student.config.hidden_states:
+        student = student.keep_heads(())
 
     heads = {name: tensor for name, tensor in states["Downstream"].items() if name.startswith(("ks_head.", "sv_head."))}
     embedding = heads.get("sv_head.weight")
@@ -161,7 +162,7 @@ def _feature(args: argparse.Namespace, student: FitHubert) -> tuple[str, int | N
     feature, layer = args.upstream_feature_selection, getattr(args, "upstream_layer_selection", None)
     if feature == "hidden_states_40ms":
         raise FitHubertError(f"-s {feature}: expected a run with -s {', '.join(FEATURES[:-1])} or {FEATURES[-1]}")
-    listed = {"hidden_states": student.config.num_layers, "projected_states": len(student.config.head_layers)}
+    listed = {"hidden_states": student.config.num_states, "projected_states": len(student.config.head_layers)}
     if feature not in FEATURES or (feature == "projected_states" and listed[feature] < 2):
         feature = "hidden_states"  # as s3prl does where an upstream has no such feature
     return feature, layer if listed.get(feature, 1) > 1 else None

@@ -64,7 +64,7 @@ class JointModelConfig:
     @property
     def listed(self) -> int:
         """Tensors that the feature consists of."""
-        counts = {"hidden_states": self.student.num_layers, "projected_states": len(self.student.head_layers)}
+        counts = {"hidden_states": self.student.num_states, "projected_states": len(self.student.head_layers)}
         return counts.get(self.feature, 1)
 
     @property
@@ -75,8 +75,9 @@ class JointModelConfig:
     @property
     def dim(self) -> int:
         """Width of the feature."""
-        projected = self.feature != "hidden_states" and self.student.head_layers
-        return self.student.head_dim if projected else self.student.embed_dim
+        if self.feature == "hidden_states":
+            return self.student.state_dim
+        return self.student.head_dim if self.student.head_layers else self.student.embed_dim
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -143,12 +144,11 @@ class JointModel(nn.Module):
         student, config = self.student, self.config
         waveform = trim_silence(waveform, config.trim_db)
         samples = len(waveform)
-        encoded = student.encode(waveform.to(student.feature_projection.weight)[None])
-        frames = student.frame_lengths(torch.tensor([samples]))
-        if config.feature == "hidden_states" or not config.student.head_layers:
-            layers = student.repeat(encoded, frames)  # each (1, L, D)
-        else:
-            layers = student.project(encoded, frames)
+        projection, _, _ = student.extract(waveform.to(student.encoder_norm.weight)[None])
+        encoded, frames = student.transform(projection), student.frame_lengths(torch.tensor([samples]))
+        layers = student.project(encoded, frames)  # each (1, L, D)
+        if config.feature == "hidden_states" or not layers:
+            layers = student.hidden_states(projection, encoded, layers, frames)
         if self.layer_weights is None:
             feature = layers[-1 if config.layer is None else config.layer]
         else:

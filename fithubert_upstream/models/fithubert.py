@@ -1,7 +1,6 @@
 """FitHuBERT, the student: waveforms and lengths in, `Encoded` layers and lengths out."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import FitHubertError
+from .attention import RelativePositions, build_attention
 from .config import FitHubertConfig
 from .feature_extractor import ConvFeatureExtractor
 from .kernels import Dropout
@@ -17,7 +17,10 @@ from .lengths import conv_frames, shortest_input, valid_mask
 
 
 class Encoded(NamedTuple):
-    """What the encoder gives: its transformer layers, each (B, M, D) at 40 ms, and their valid frames (B,)."""
+    """What the encoder gives: its transformer layers, each (B, M, D), and their valid frames (B,).
+
+    M are frames of 40 ms, or of 20 where there is no time reduction.
+    """
 
     layers: list[Tensor]
     lengths: Tensor
@@ -26,7 +29,9 @@ class Encoded(NamedTuple):
 class FitHubert(nn.Module):
     """The student of Lee et al. (2022), arXiv 2207.00555. All students use this class and differ in their config.
 
-    This includes the one of Kerpicci et al. (2022), arXiv 2210.16611: two layers, no time reduction, prediction heads.
+    This includes the one of Kerpicci et al. (2022), arXiv 2210.16611: two layers, no time reduction, prediction heads;
+    and the rest of the family (DistilHuBERT, MaskHuBERT, ARMHuBERT, STaRHuBERT, DPHuBERT, DPWavLM), whose layers
+    differ in how they attend (`attention`).
 
     An utterance's features are the same alone and in any batch. Two departures from the official code
     make it so: statistics of the first norm and attention see valid frames only, and an odd last frame,
@@ -40,22 +45,20 @@ class FitHubert(nn.Module):
         dim = config.embed_dim
         channels = config.conv_layers[-1][0]
         self.feature_extractor = ConvFeatureExtractor(config.conv_layers)
-        self.feature_norm = nn.LayerNorm(channels)
-        self.feature_projection = nn.Linear(channels, dim)
+        self.feature_scale = nn.Parameter(torch.ones(channels)) if config.feature_scale else None
+        self.feature_norm = nn.LayerNorm(channels) if config.feature_norm else nn.Identity()
+        self.feature_projection = nn.Linear(channels, dim) if config.feature_projection else nn.Identity()
         self.pos_conv = PositionalConv(dim, config.pos_conv_kernel, config.pos_conv_groups)
         self.encoder_norm = nn.LayerNorm(dim)
         self.time_reduction = TimeReduction(dim, config.time_reduction) if config.time_reduction > 1 else nn.Identity()
         self.layers = nn.ModuleList(
-            TransformerLayer(
-                dim,
-                config.ffn_dim,
-                config.num_heads,
-                config.dropout,
-                config.attention_dropout,
-                config.activation_dropout,
-            )
-            for _ in range(config.num_layers)
+            TransformerLayer(dim, build_attention(config, layer), ffn_dim, config.dropout, config.activation_dropout)
+            for layer, ffn_dim in enumerate(config.layer_ffn_dims, start=1)
         )
+        self.relative_positions: RelativePositions | None = None
+        if config.position_buckets:
+            heads = dim // config.width_of_head  # pruned ones too
+            self.relative_positions = RelativePositions(config.position_buckets, config.position_distance, heads)
         self.heads = build_heads(config, config.head_layers, config.head_dim)
         self.dropout_input = Dropout(config.dropout_input)
         self.dropout = Dropout(config.dropout)
@@ -101,11 +104,17 @@ class FitHubert(nn.Module):
         padded = bool((lengths != waveforms.size(1)).any())
 
         x = self.feature_extractor(waveforms, lengths if padded else None)  # (B, L, C)
-        x = self.dropout_input(self.feature_projection(self.feature_norm(x)))  # (B, L, D)
+        x = self.dropout_input(self.project_features(x))  # (B, L, D)
         frames = conv_frames(lengths, self.config.conv_layers)
         if padded:
             x = x.masked_fill(~valid_mask(frames, x.size(1), device)[:, :, None], 0.0)
         return x, frames, padded
+
+    def project_features(self, x: Tensor) -> Tensor:
+        """What lies between the convolutions and the positional one: (B, L, C) -> (B, L, D)."""
+        if self.feature_scale is not None:
+            x = x * self.feature_scale
+        return self.feature_projection(self.feature_norm(x))
 
     def transform(self, x: Tensor, frames: Tensor | None = None, depth: int | None = None) -> Encoded:
         """Positional convolution, time reduction and `depth` transformer layers on what `extract` gave.
@@ -119,9 +128,10 @@ class FitHubert(nn.Module):
         else:
             reduced = frames // self.config.time_reduction
             key_mask = valid_mask(reduced, x.size(1), x.device)[:, None, None]  # (B, 1, 1, M)
+        handed = None if self.relative_positions is None else self.relative_positions(x.size(1))
         layers = []
         for layer in islice(self.layers, depth):
-            x = layer(x, key_mask)
+            x, handed = layer(x, key_mask, handed)
             layers.append(x)
         return Encoded(layers, reduced)
 
@@ -154,6 +164,22 @@ class FitHubert(nn.Module):
             fit_frames(layer.repeat_interleave(rate, dim=1), rate * encoded.lengths, frames) for layer in encoded.layers
         ]
 
+    def hidden_states(
+        self, projection: Tensor, encoded: Encoded, projected: list[Tensor], frames: Tensor
+    ) -> list[Tensor]:
+        """What s3prl weighs and sums, by `config.hidden_states`: each (B, L, W) at 20 ms, (B,) `frames` of them valid.
+
+        Parameters
+        ----------
+        projection, encoded, projected : what `extract`, `encode` and `project` gave.
+        """
+        parts = {
+            "projection": lambda: [fit_frames(projection, encoded.lengths, frames)],
+            "layers": lambda: self.repeat(encoded, frames),
+            "heads": lambda: projected,
+        }
+        return [state for part in self.config.hidden_states for state in parts[part]()]
+
     def keep_heads(self, layers: tuple[int, ...]) -> "FitHubert":
         """A model that shares this one's weights but has the heads of `layers` only; this one stays as it is.
 
@@ -171,7 +197,7 @@ class FitHubert(nn.Module):
                 f"found {', '.join(map(str, missing))}"
             )
         with torch.device("meta"):
-            model = FitHubert(replace(self.config, head_layers=tuple(layers)))
+            model = FitHubert(self.config.with_heads(tuple(layers)))
         weights = self.state_dict()
         model.load_state_dict({name: weights[name] for name in model.state_dict()}, assign=True)
         return model.train(self.training)

@@ -1,6 +1,6 @@
 """The student's parts behind the convolutions. Everything is laid out (B, L, D).
 
-B batch, L frames (20 ms), M reduced frames (40 ms), D width.
+B batch, L frames (20 ms), M frames of the transformer (40 ms, or 20 without time reduction), D width.
 """
 
 import math
@@ -115,56 +115,31 @@ class PredictionHead(nn.Module):
         return self.linear(gelu(self.hidden(self.upsample(x))))
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with one projection for queries, keys and values."""
-
-    def __init__(self, dim: int, num_heads: int, dropout: float):
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = Dropout(dropout)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
-        """(B, M, D) -> (B, M, D); key_mask (B, 1, 1, M) is True where a frame may be attended to."""
-        batch, frames, dim = x.shape
-        qkv = self.qkv(x).view(batch, frames, 3, self.num_heads, dim // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, M, D / H)
-        dropout = self.dropout.p if self.training else 0.0
-        if dropout and x.device.type == "cpu":  # where PyTorch has no fused attention with dropout
-            scores = (q * q.size(-1) ** -0.5) @ k.transpose(-1, -2)  # (B, H, M, M)
-            if key_mask is not None:
-                scores = scores.masked_fill(~key_mask, -torch.inf)
-            y = self.dropout(scores.softmax(-1)) @ v
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask, dropout_p=dropout)
-        return self.out(y.transpose(1, 2).reshape(batch, frames, dim))
-
-
 class TransformerLayer(nn.Module):
-    """Post-LN layer as in HuBERT Base: LN(x + attention(x)), then LN(x + FFN(x)) with GELU."""
+    """Post-LN layer as in HuBERT Base: LN(x + attention(x)), then LN(x + FFN(x)) with GELU.
 
-    def __init__(
-        self,
-        dim: int,
-        ffn_dim: int,
-        num_heads: int,
-        dropout: float,
-        attention_dropout: float,
-        activation_dropout: float,
-    ):
+    Of a layer that was pruned, attention or FFN may be missing; both norms are there all the same.
+    """
+
+    def __init__(self, dim: int, attention: nn.Module | None, ffn_dim: int, dropout: float, activation_dropout: float):
         super().__init__()
-        self.attention = SelfAttention(dim, num_heads, attention_dropout)
+        self.attention = attention
         self.attention_norm = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, ffn_dim)
-        self.fc2 = nn.Linear(ffn_dim, dim)
+        self.fc1 = nn.Linear(dim, ffn_dim) if ffn_dim else None
+        self.fc2 = nn.Linear(ffn_dim, dim) if ffn_dim else None
         self.ffn_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
         self.activation_dropout = Dropout(activation_dropout)
-        for linear in (self.attention.qkv, self.attention.out, self.fc1, self.fc2):  # as BERT and HuBERT do
+        for linear in [module for module in self.modules() if isinstance(module, nn.Linear)]:  # as BERT and HuBERT do
             nn.init.normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, key_mask)))
-        return self.ffn_norm(x + self.dropout(self.fc2(self.activation_dropout(gelu(self.fc1(x))))))
+    def forward(self, x: Tensor, key_mask: Tensor | None, handed: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """(B, M, D), and what the layer before handed on -> the same; the mask is as in `attention`."""
+        if self.attention is not None:
+            y, handed = self.attention(x, key_mask, handed)
+            x = x + self.dropout(y)
+        x = self.attention_norm(x)
+        if self.fc1 is not None and self.fc2 is not None:
+            x = x + self.dropout(self.fc2(self.activation_dropout(gelu(self.fc1(x)))))
+        return self.ffn_norm(x), handed

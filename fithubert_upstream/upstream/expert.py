@@ -11,7 +11,7 @@ from ..checkpoints.load import load_fithubert
 from ..errors import FitHubertError, refuse_unknown
 from ..models.inference import Feature, collate, compile_layers, from_environment, prepare, stack_utterances
 from ..models.lengths import FRAME_RATE, valid_mask
-from ..models.long_audio import encode_windows
+from ..models.long_audio import transform_windows
 
 RUN_OPTIONS = ("precision", "compile", "chunk_seconds")  # how a student is run
 
@@ -24,13 +24,13 @@ class UpstreamExpert(UpstreamBase):
     ckpt : str or path
         A name, path or URL that `load_fithubert` takes.
     model_config : str or path, optional
-        The official `.yaml` beside an official checkpoint; not needed otherwise.
+        The official `.yaml` beside an official Lightning `.ckpt`; not needed otherwise.
     precision : str, optional
         "fp32" or "bf16", of weights and arithmetic; features are float32 in both.
     compile : bool, optional
         Whether `torch.compile` compiles the layers.
     chunk_seconds : float, optional
-        Longer recordings go through the transformer in windows of so many seconds (`long_audio.encode_windows`);
+        Longer recordings go through the transformer in windows of so many seconds (`long_audio.transform_windows`);
         0: in one piece. If one of these three is None, it is read from the environment
         (`inference.from_environment`).
     """
@@ -56,8 +56,9 @@ class UpstreamExpert(UpstreamBase):
             compile_layers(self.model)
 
     def extra_repr(self) -> str:
-        """The options that affect the features; the feature cache uses them in its keys."""
-        return f"precision={self.precision}, compile={self.compiled}, chunk_seconds={self.chunk_seconds:g}"
+        """The config and options that affect the features; the feature cache uses them in its keys."""
+        options = f"precision={self.precision}, compile={self.compiled}, chunk_seconds={self.chunk_seconds:g}"
+        return f"{options}, {self.model.config.to_json()}"  # number of heads, strides: no weight tells
 
     def get_downsample_rates(self, key: str) -> int:
         """Samples of 16 kHz audio to one frame of this key."""
@@ -77,11 +78,12 @@ class UpstreamExpert(UpstreamBase):
             (B, L, 768), the last prediction head, which the authors evaluated; the last transformer layer where a
             checkpoint kept no head.
         hidden_states : list of Tensor
-            (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated).
+            (B, L, 480) for each transformer layer, at 20 ms (each 40 ms frame repeated). Of the family's other models
+            what the authors' upstreams give (`config.hidden_states`).
         projected_states : list of Tensor
             (B, L, 768) for each head, where the checkpoint kept more than one.
         hidden_states_40ms : list of Tensor
-            (B, L // 2, 480) for each transformer layer, as computed.
+            (B, L // 2, 480) for each transformer layer, as computed; at 20 ms where there is no time reduction.
 
         Raises
         ------
@@ -105,27 +107,28 @@ class UpstreamExpert(UpstreamBase):
         and a feature is the same to the last bit whatever it is batched with.
         """
         # by a weight's name: a replica of nn.DataParallel has no parameters()
-        return self.model.feature_projection.weight.device.type == "cpu" and not torch.is_grad_enabled()
+        return self.model.encoder_norm.weight.device.type == "cpu" and not torch.is_grad_enabled()
 
     def _long(self, waveforms: Tensor) -> bool:
         return 0 < self.chunk_seconds * SAMPLE_RATE < waveforms.size(1)
 
     def _features(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Feature]:
+        projection, valid_frames, padded = self.model.extract(waveforms, lengths)
         if self._long(waveforms):  # then it is one alone
-            encoded = encode_windows(self.model, waveforms, self.chunk_seconds)
+            encoded = transform_windows(self.model, projection, self.chunk_seconds)
         else:
-            encoded = self.model.encode(waveforms, lengths)
+            encoded = self.model.transform(projection, valid_frames if padded else None)
         frames = self.model.frame_lengths(lengths)
 
         projected = [head.float() for head in self.model.project(encoded, frames)]
         hidden = [layer.float() for layer in encoded.layers]
-        repeated = self.model.repeat(encoded._replace(layers=hidden), frames)
+        states = self.model.hidden_states(projection.float(), encoded._replace(layers=hidden), projected, frames)
         if bool((encoded.lengths != hidden[0].size(1)).any()):
             valid = valid_mask(encoded.lengths, hidden[0].size(1), hidden[0].device)[..., None]  # (B, L // 2, 1)
             hidden = [layer * valid for layer in hidden]
         features: dict[str, Feature] = {
-            "last_hidden_state": projected[-1] if projected else repeated[-1],
-            "hidden_states": repeated,
+            "last_hidden_state": projected[-1] if projected else states[-1],
+            "hidden_states": states,
             "hidden_states_40ms": hidden,
         }
         if len(projected) > 1:

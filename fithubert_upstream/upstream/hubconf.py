@@ -19,8 +19,9 @@ def fithubert(ckpt=None, model_config=None, refresh=False, **options):
 
 
 def fithubert_local(ckpt, model_config=None, refresh=False, **options):
-    """A student from a file: our .safetensors, a states-*.ckpt of `fithubert pretrain`, an official .ckpt with its
-    .yaml as `model_config`, or an .onnx of `fithubert export`.
+    """A student from a file: our .safetensors, a states-*.ckpt of `fithubert pretrain`, an official checkpoint of the
+    family (a Lightning .ckpt with its .yaml as `model_config`, DistilHuBERT's .ckpt, DPHuBERT's or DPWavLM's .pth), or
+    an .onnx of `fithubert export`.
 
     But for an .onnx, `precision="bf16"`, `compile=True` and `chunk_seconds=30` say how it runs (`UpstreamExpert`).
     """

@@ -81,7 +81,9 @@ def test_rows():
     ways = ["fp32", "fp32-compiled", "bf16", "bf16-compiled", "onnx-fp32", "onnx-int8"]
     assert [row for row in cpu if row.startswith("fithubert ")] == [f"fithubert {way}" for way in ways]
     assert "hubert_base bf16-compiled" in chosen("cuda") and not any("onnx" in row for row in chosen("cuda"))
-    assert set(chosen("cpu", "--short")) == {f"{model} fp32" for model in MODELS}
+    named = [name for name, model in MODELS.items() if not model.family]
+    assert set(chosen("cpu", "--short")) == {f"{model} fp32" for model in named}
+    assert chosen("cpu", "--short", "--models", "armhubert") == ["armhubert fp32"]
     assert chosen("cpu", "--models", "fithubert", "--variants", "bf16") == ["fithubert bf16"]
 
 

@@ -66,6 +66,41 @@ def test_the_known_numbers():
     assert count_macs(whole, 7 * 16000) / hubert == pytest.approx(0.27, abs=0.01)
 
 
+LAYERS = STUDENT | {"num_heads": [4, 0], "head_width": 8, "ffn_dim": [20, 0]}
+VARIED = {
+    "as they were": STUDENT,
+    "pruned": LAYERS | {"num_heads": [3, 2], "ffn_dim": [0, 20]},
+    "reused": STUDENT | {"reuse_attention": [2]},
+    "relative positions": LAYERS | {"position_buckets": 16, "position_distance": 20, "kept_heads": [[0, 1, 2, 3], []]},
+}
+
+
+@pytest.mark.parametrize("options", VARIED.values(), ids=VARIED)
+def test_layers_that_differ_as_pytorch_counts_them(options):
+    config = FitHubertConfig.from_dict(options)
+    bare = STUDENT | {"num_heads": [0, 0], "head_width": 8, "ffn_dim": [0, 0]}
+    with torch.device("meta"):
+        model, x = FitHubert(config).eval(), torch.zeros(1, 24, 32)  # the frames of a second at 40 ms
+    handed = model.relative_positions(24) if model.relative_positions else None
+
+    def layers():
+        y, carried = x, handed
+        for layer in model.layers:
+            y, carried = layer(y, None, carried)
+
+    expected = count_macs(config, 16000) - count_macs(FitHubertConfig.from_dict(bare), 16000)
+    assert counted(layers) == expected
+
+
+def test_the_family_as_published():
+    """ARMHuBERT has 28 % of HuBERT Base's parameters and 30 % of its multiply-accumulates (its README)."""
+    with torch.device("meta"):
+        hubert, student = (MODELS[name].module() for name in ("hubert_base", "armhubert"))
+    assert count_parameters(student) / 94.7e6 == pytest.approx(0.28, abs=0.005)
+    macs = [count_macs(shape_of(module), 10 * 16000) for module in (hubert, student)]
+    assert macs[1] / macs[0] == pytest.approx(0.30, abs=0.005)
+
+
 def test_parameters():
     with torch.device("meta"):
         counts = [count_parameters(MODELS[name].module()) for name in ("hubert_base", "distilhubert", "fithubert")]

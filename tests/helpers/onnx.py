@@ -12,13 +12,14 @@ from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
-from .tiny import STUDENT, TWO_LAYER
+from .tiny import RELATIVES, STUDENT, TWO_LAYER
 
 FEW_CONVS = {"conv_layers": "[(16, 10, 5), (16, 8, 8), (24, 8, 8)]"}  # a trace takes half the time
 STUDENTS = {
     "a head for each layer": STUDENT | FEW_CONVS,
     "prediction heads": STUDENT | TWO_LAYER | FEW_CONVS | {"head_layers": [2, 4, 6]},
     "no head": STUDENT | FEW_CONVS | {"time_reduction": 3, "pos_conv_kernel": 15, "num_layers": 1, "head_layers": []},
+    **{name: config | FEW_CONVS for name, config in RELATIVES.items()},
 }
 
 

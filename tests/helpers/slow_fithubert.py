@@ -67,46 +67,63 @@ def official_state(
     return state
 
 
-def slow_forward(state, wav, strides, heads: int, layers: int):
-    """(T,) waveform -> the 40 ms output of each layer [(M, D)], each head's output [(2 M, head_dim)]."""
+def gelu(x):
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
-    def lin(x, name):
-        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
 
-    def layer_norm(x, name):
-        mean = x.mean(-1, keepdim=True)
-        var = ((x - mean) ** 2).mean(-1, keepdim=True)
-        return (x - mean) / torch.sqrt(var + 1e-5) * state[f"{name}.weight"] + state[f"{name}.bias"]
+def layer_norm(x, state, name):
+    mean = x.mean(-1, keepdim=True)
+    var = ((x - mean) ** 2).mean(-1, keepdim=True)
+    return (x - mean) / torch.sqrt(var + 1e-5) * state[f"{name}.weight"] + state[f"{name}.bias"]
 
-    def gelu(x):
-        return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
+def linear(x, state, name):
+    return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+
+def convolve(wav, weights, strides, norm_weight, norm_bias):
+    """(T,) waveform -> (L, C): the convolutions, GroupNorm after the first, GELU after each."""
     x = wav[None]  # (1, T)
-    for i, stride in enumerate(strides):
-        x = F.conv1d(x[None], state[f"feature_extractor.conv_layers.{i}.0.weight"], stride=stride)[0]
+    for i, (weight, stride) in enumerate(zip(weights, strides, strict=True)):
+        x = F.conv1d(x[None], weight, stride=stride)[0]
         if i == 0:
             mean, var = x.mean(1, keepdim=True), x.var(1, keepdim=True, unbiased=False)
             x = (x - mean) / torch.sqrt(var + 1e-5)
-            x = x * state["feature_extractor.conv_layers.0.2.weight"][:, None]
-            x = x + state["feature_extractor.conv_layers.0.2.bias"][:, None]
+            x = x * norm_weight[:, None] + norm_bias[:, None]
         x = gelu(x)
-    x = lin(layer_norm(x.T, "layer_norm"), "post_extract_proj")  # (L, D)
+    return x.T
 
-    v = state.get("encoder.pos_conv.0.weight_v", state.get("encoder.pos_conv.0.parametrizations.weight.original1"))
-    g = state.get("encoder.pos_conv.0.weight_g", state.get("encoder.pos_conv.0.parametrizations.weight.original0"))
+
+def positions(x, v, g, bias):
+    """(L, D) -> (L, D): the positional convolution with its weight norm, each group on its own, then GELU."""
     weight = torch.empty_like(v)
     for k in range(v.size(2)):  # weight norm along dim 2
         weight[:, :, k] = v[:, :, k] / v[:, :, k].square().sum().sqrt() * g[0, 0, k]
     kernel, size = v.size(2), v.size(1)
     padded = F.pad(x.T, (kernel // 2, kernel // 2))
-    y = torch.cat(  # each group on its own
+    y = torch.cat(
         [
             F.conv1d(padded[None, start : start + size], weight[start : start + size])[0]
             for start in range(0, x.size(1), size)
         ]
     )
-    y = y + state["encoder.pos_conv.0.bias"][:, None]
-    x = layer_norm(x + gelu(y[:, : x.size(0)]).T, "encoder.layer_norm")
+    return gelu((y + bias[:, None])[:, : x.size(0)]).T
+
+
+def slow_forward(state, wav, strides, heads: int, layers: int):
+    """(T,) waveform -> the 40 ms output of each layer [(M, D)], each head's output [(2 M, head_dim)]."""
+
+    def lin(x, name):
+        return linear(x, state, name)
+
+    weights = [state[f"feature_extractor.conv_layers.{i}.0.weight"] for i in range(len(strides))]
+    norm = "feature_extractor.conv_layers.0.2"
+    x = convolve(wav, weights, strides, state[f"{norm}.weight"], state[f"{norm}.bias"])
+    x = lin(layer_norm(x, state, "layer_norm"), "post_extract_proj")  # (L, D)
+
+    v = state.get("encoder.pos_conv.0.weight_v", state.get("encoder.pos_conv.0.parametrizations.weight.original1"))
+    g = state.get("encoder.pos_conv.0.weight_g", state.get("encoder.pos_conv.0.parametrizations.weight.original0"))
+    x = layer_norm(x + positions(x, v, g, state["encoder.pos_conv.0.bias"]), state, "encoder.layer_norm")
 
     w = state["encoder.layers.0.weight"]
     reduction = w.size(2)
@@ -128,8 +145,8 @@ def slow_forward(state, wav, strides, heads: int, layers: int):
             cut = slice(h * width, (h + 1) * width)
             scores = q[:, cut] @ k[:, cut].T / math.sqrt(width)
             outs.append(torch.softmax(scores, dim=-1) @ v[:, cut])
-        x = layer_norm(x + lin(torch.cat(outs, 1), f"{p}.self_attn.out_proj"), f"{p}.self_attn_layer_norm")
-        x = layer_norm(x + lin(gelu(lin(x, f"{p}.fc1")), f"{p}.fc2"), f"{p}.final_layer_norm")
+        x = layer_norm(x + lin(torch.cat(outs, 1), f"{p}.self_attn.out_proj"), state, f"{p}.self_attn_layer_norm")
+        x = layer_norm(x + lin(gelu(lin(x, f"{p}.fc1")), f"{p}.fc2"), state, f"{p}.final_layer_norm")
         hidden.append(x)
         head = f"proj_head.{i - 1}"
         if f"{head}.lin_proj.weight" in state:

@@ -114,3 +114,13 @@ SMALL = FitHubertConfig(
     num_heads=4,
     head_dim=40,
 )
+
+# Students whose layers differ in how they attend, after ARMHuBERT, DPHuBERT and DPWavLM.
+ONE_RATE = STUDENT | {"time_reduction": 1, "num_layers": 3}
+PRUNED = {"num_heads": [2, 0, 3], "head_width": 8, "ffn_dim": [20, 28, 0], "head_layers": [], "feature_scale": True}
+POSITIONS = {"position_buckets": 16, "position_distance": 20, "kept_heads": [[1, 3], [], [0, 1, 2]]}
+RELATIVES = {
+    "reused maps": ONE_RATE | {"reuse_attention": [2, 3], "hidden_states": ["heads"]},
+    "pruned layers": ONE_RATE | PRUNED | {"hidden_states": ["projection", "layers"], "feature_norm": False},
+    "relative positions": ONE_RATE | PRUNED | POSITIONS | {"hidden_states": ["projection", "layers"]},
+}

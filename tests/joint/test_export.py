@@ -12,12 +12,14 @@ from fithubert_upstream.downstream.joint_ks_sv.config import KeywordConfig
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint.export import find_states, joint_from_states, main
 from fithubert_upstream.joint.model import load_joint
+from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
 from ..helpers.joint_models import CLASSES, TWO_LAYERS
-from ..helpers.tiny import SMALL
+from ..helpers.tiny import RELATIVES, SMALL
 
+REUSED, PRUNED = (FitHubertConfig.from_dict(RELATIVES[kind]) for kind in ("reused maps", "relative positions"))
 WAV = torch.randn(7777, generator=torch.Generator().manual_seed(1))
 
 
@@ -99,6 +101,10 @@ class Run:
         (SMALL, {"upstream_layer_selection": 1}, ()),
         (SMALL, {"upstream_feature_selection": "no_such_key"}, ()),  # s3prl then takes hidden_states
         (TWO_LAYERS, {"upstream_feature_selection": "last_hidden_state"}, (12,)),
+        (REUSED, {}, (1, 2, 3)),  # whose hidden states are the heads
+        (REUSED, {"upstream_feature_selection": "last_hidden_state"}, (3,)),
+        (PRUNED, {}, ()),  # one hidden state more than layers
+        (PRUNED, {"upstream_layer_selection": 0}, ()),
     ],
 )
 def test_the_file_says_what_the_run_said(tmp_path, capsys, tuned, student, args, heads):

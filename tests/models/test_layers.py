@@ -5,8 +5,8 @@ from fithubert_upstream.models.layers import (
     FrameUpsample,
     HintHead,
     PositionalConv,
-    SelfAttention,
     TimeReduction,
+    TransformerLayer,
 )
 
 
@@ -67,20 +67,15 @@ def test_hint_head_is_upsampling_and_a_linear_layer():
             torch.testing.assert_close(head(x), expected)
 
 
-def test_attention_is_torchs_multihead_attention():
-    ours = SelfAttention(8, 2, dropout=0.0)
-    reference = nn.MultiheadAttention(8, 2, batch_first=True)
-    reference.load_state_dict(
-        {
-            "in_proj_weight": ours.qkv.weight,
-            "in_proj_bias": ours.qkv.bias,
-            "out_proj.weight": ours.out.weight,
-            "out_proj.bias": ours.out.bias,
-        }
-    )
-    x = torch.randn(2, 7, 8)
-    mask = torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
-    expected, _ = reference(x, x, x, key_padding_mask=~mask)
-    torch.testing.assert_close(ours(x, mask[:, None, None]), expected)
-    ours.dropout.p = 1e-9  # takes the way of dropout and drops nothing
-    torch.testing.assert_close(ours(x, mask[:, None, None]), expected)
+def test_a_layer_without_attention_or_ffn_keeps_its_norms():
+    x = torch.randn(2, 5, 8)
+    layer = TransformerLayer(8, None, 0, 0.0, 0.0)
+    nn.init.normal_(layer.attention_norm.weight), nn.init.normal_(layer.ffn_norm.bias)
+    y, handed = layer(x, None, x)
+    torch.testing.assert_close(y, layer.ffn_norm(layer.attention_norm(x)))
+    assert handed is x  # goes on to a layer behind
+
+    layer = TransformerLayer(8, None, 6, 0.0, 0.0)
+    between = layer.attention_norm(x)
+    expected = layer.ffn_norm(between + layer.fc2(nn.functional.gelu(layer.fc1(between))))
+    torch.testing.assert_close(layer(x, None)[0], expected)

@@ -1,5 +1,7 @@
 """The feature cache gives what the upstream gives, to the last bit, and spares its forward passes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -176,3 +178,19 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FitHubertError, match="feature cache .*file"):
         CachedUpstream(Padding().eval(), "hidden_states", tmp_path / "file")(WAVS[:1])
+
+
+@torch.no_grad()
+def test_equal_weights_with_other_heads_are_other_entries(tmp_path):
+    """A config says what no weight does: without it in the key, the second student was given the first one's features."""
+    state = FitHubert(SMALL).state_dict()
+    found = []
+    for heads in (2, 4):
+        model = FitHubert(replace(SMALL, num_heads=heads))
+        model.load_state_dict(state)
+        save_fithubert(model, tmp_path / f"{heads}.safetensors")
+        upstream = UpstreamExpert(tmp_path / f"{heads}.safetensors").eval()
+        feature = CachedUpstream(upstream, "hidden_states", tmp_path / "cache")(WAVS[:1])["hidden_states"]
+        assert equal(feature, upstream(WAVS[:1])["hidden_states"])
+        found.append(feature)
+    assert not equal(*found)
