@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 
 @torch.no_grad()
 def test_equal_weights_with_other_heads_are_other_entries(tmp_path):
-    """A config says what no weight does: without it in the key, the second student was given the first one's features."""
+    """A config says what no weight does; without it in the key, the second student got the first one's features."""
     state = FitHubert(SMALL).state_dict()
     found = []
     for heads in (2, 4):
