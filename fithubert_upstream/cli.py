@@ -47,7 +47,7 @@ JOBS = {
     ),
     "superb": Job(
         "superb.run",
-        "Run PR, ASR, KS and SV on a list of upstreams; one table beside the published results.",
+        "Run SUPERB's ten tasks, or some, on a list of upstreams; one table beside the published results.",
         "fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state -o result/superb",
     ),
     "abx": Job(

@@ -72,9 +72,7 @@ class Search(Job):
 
         def should_stop(number: int, value: float) -> bool:
             own.append(value)
-            if number >= evaluations:  # there is nothing to stop
-                return False
-            return falls_behind(self.task, own, [list(other.curve().values()) for other in others])
+            return falls_behind(self.task, own, [list(other.curve().values()) for other in others], evaluations)
 
         print(f"-- learning rate {rate:g}", flush=True)
         stopped = False
