@@ -3,7 +3,7 @@
 `python benchmarks/learning_rates.py OUTPUT -u fithubert_mini --librispeech DIR --splits TRAIN DEV TEST
 --speech-commands DIR` runs PR and KS (mini configs) with five rates each. s3prl's own way is one process for every
 rate, without feature cache and early stopping; what does not run on today's torchaudio is mended and nothing else, but
-that files are read in the order of their names: s3prl's keyword spotting draws even dev by the order of the file system.
+that files are read in the order of their names: s3prl's keyword spotting draws even dev by the order of files on disk.
 Prints seconds, their ratio, and whether both give the same numbers with the chosen rate.
 """
 
