@@ -82,7 +82,7 @@ JOBS = {
     ),
     "synth": Job(
         "corpora.synthetic.run",
-        "Write synthetic speech in the layouts of six corpora of SUPERB's.",
+        "Write synthetic speech in the layouts of SUPERB's corpora.",
         "fithubert synth corpora --minutes 20",
     ),
     "check": Job(
