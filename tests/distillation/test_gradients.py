@@ -10,8 +10,9 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 
-from ..helpers.objectives import NO_DROPOUT, ONE_RATE, task_of
+from ..helpers.objectives import ONE_RATE, task_of
 from ..helpers.tiny import STUDENT, TWO_LAYER, make_teacher
+from ..helpers.training import NO_DROPOUT
 
 
 def student() -> FitHubert:
@@ -46,7 +47,7 @@ def test_the_convolutions_gradient():
 
 
 def test_each_layer_follows_the_mean_of_the_heads_above_it():
-    """With N heads, a head's gradient in layer l is 1 / (N - l + 1) of what it is alone; its own weights' below 1 / N."""
+    """Of N heads, each of those from l on counts 1 / (N - l + 1) in layer l."""
     plain, scaled = student(), student()
     scale_layer_gradients(scaled)
     alone = [gradients(plain, [float(n == head) for n in range(3)]) for head in range(3)]
@@ -97,7 +98,7 @@ def test_a_config_turns_them_on(tmp_path):
         ({"layer_grad_scale": True, "student": STUDENT | TWO_LAYER | {"head_layers": [1]}}, "a hint head on every"),
         (
             {"layer_grad_scale": True, "teachers": [{"model": "a"}, {"model": "b"}]},
-            "expected one teacher with layer_grad",
+            "one teacher with layer_grad_scale",
         ),
         ({"feature_grad_scale": 0}, "expected feature_grad_scale above 0, found 0.0"),
     ],

@@ -7,9 +7,19 @@ from fithubert_upstream.distillation.objectives.table import build_task
 from fithubert_upstream.distillation.task import Task
 
 from .tiny import STUDENT
+from .training import NO_DROPOUT
 
 ONE_RATE = STUDENT | {"time_reduction": 1}
-NO_DROPOUT = {name: 0.0 for name in ("dropout_input", "dropout", "attention_dropout", "activation_dropout")}
+
+# kind -> blocks of a model's file, and what the student has instead of hint heads on every layer
+RECIPES = {
+    "masked": ({"loss": {"kind": "masked", "mask": {"probability": 0.5, "length": 4}}, "layer_grad_scale": True}, {}),
+    "gram": ({"loss": {"kind": "gram"}}, {"head_layers": []}),
+    "clusters": (
+        {"loss": {"kind": "clusters", "mask": {"overlap": True}, "clusters": {"layer": 2, "number": 6}}},
+        {"head_layers": []},
+    ),
+}
 
 
 def task_of(teacher, loss: dict, student: dict | None = None, **changes) -> Task:

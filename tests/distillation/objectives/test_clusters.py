@@ -166,7 +166,7 @@ def test_what_is_kept_is_found_again_and_others_are_refused(world, tmp_path):
     for clusters, words in (
         (
             {"layer": 1, "number": 5},
-            "centers.safetensors: expected centers of layer 1, found others; name another folder",
+            "centers.safetensors: expected centers of layer 1, found others; name another",
         ),
         ({"layer": 2, "number": 6}, "expected centers of 6 clusters, found others"),
     ):

@@ -118,7 +118,7 @@ def test_kept_targets_hold_the_input_too(teacher, tmp_path):
         (
             {},
             {},
-            r"expected a student without heads with loss.kind gram, found heads \(1, 2\); set student.head_layers",
+            r"a student without heads with loss.kind gram, found heads \(1, 2\); set student.head_layers",
         ),
         (NO_HEADS | {"num_layers": 3}, {}, "a layer for each of the student's 3, among its own 1 to 2"),
         (NO_HEADS, {"layers": [1, 3]}, r"among its own 1 to 2, found \(1, 3\)"),

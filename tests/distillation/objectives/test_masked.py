@@ -59,7 +59,7 @@ def test_a_masked_teacher_is_transformers_own(tmp_path, kind):
 @torch.no_grad()
 @pytest.mark.parametrize("reduction", [1, 2])
 def test_the_loss_by_loops(teacher, reduction):
-    """facts 1.2: the clean teacher where the frame is masked, the masked one elsewhere; last layer + 0.1 x the other."""
+    """facts 1.2: the clean teacher in masked frames, the masked one elsewhere; the last layer + 0.1 x the other."""
     task = task_of(teacher, LOSS, {"time_reduction": reduction}).train()
     wavs, lengths = torch.randn(2, 8000), torch.tensor([8000, 4960])
     torch.manual_seed(5)
@@ -113,9 +113,7 @@ def test_what_is_beside_the_student_goes_into_a_checkpoint(teacher):
     assert list(one.learner.beside()) == ["mask_vector"]
     other.learner.load_beside(one.learner.beside())
     assert torch.equal(one.learner.mask_vector, other.learner.mask_vector)
-    with pytest.raises(
-        FitHubertError, match="expected a checkpoint with mask_vector beside the student, found nothing"
-    ):
+    with pytest.raises(FitHubertError, match="expected a checkpoint with mask_vector beside the student, found noth"):
         other.learner.load_beside({})
 
 
