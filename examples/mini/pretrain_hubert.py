@@ -27,8 +27,8 @@ from fithubert_upstream.audio.walk import find_audio, folders_in
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.corpora.synthetic.recordings import random_conditions
 from fithubert_upstream.data.centers import fit_kmeans
-from fithubert_upstream.distillation.learner import MaskedLearner
 from fithubert_upstream.distillation.losses import cluster_loss
+from fithubert_upstream.distillation.objectives.learner import MaskedLearner
 from fithubert_upstream.files import atomic_path
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert

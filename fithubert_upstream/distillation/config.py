@@ -11,7 +11,7 @@ from ..settings.files import from_dict, read_yaml, to_dict
 from ..teachers.config import TeacherConfig
 from ..teachers.derived import MOST_CLUSTERS
 from .losses import ERRORS
-from .masks import MaskConfig
+from .objectives.masks import MaskConfig
 
 KINDS = ("masked", "gram", "clusters")  # beside ERRORS
 
@@ -76,7 +76,7 @@ class DistillationConfig:
     `teachers`: several, to be learned from at once; the student's own heads, which its file keeps, are for the first,
     which is then `teacher` too.
     `feature_grad_scale`: of the convolutions' gradient (DistilHuBERT: 0.1). `layer_grad_scale`: whether each layer
-    learns from the mean, not the sum, of the gradients above it (ARMHuBERT). Both are in `gradients`.
+    learns from the mean, not the sum, of the gradients above it (ARMHuBERT). Both are in `objectives.gradients`.
     """
 
     student: FitHubertConfig = field(default_factory=FitHubertConfig)

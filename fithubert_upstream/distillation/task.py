@@ -14,10 +14,10 @@ from ..models.fithubert import FitHubert
 from ..teachers.teacher import Teacher
 from ..teachers.teachers import load_teacher
 from .config import DistillationConfig, LossConfig
-from .gradients import scale_feature_gradient, scale_layer_gradients
-from .learner import Learner
-from .lessons import Lesson, as_lessons, check_heads, check_layers
 from .losses import hint_loss, pooled_loss, prediction_loss
+from .objectives.gradients import scale_feature_gradient, scale_layer_gradients
+from .objectives.learner import Learner
+from .objectives.lessons import Lesson, as_lessons, check_heads, check_layers
 from .start import new_student
 
 

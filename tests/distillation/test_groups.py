@@ -97,6 +97,11 @@ def test_a_student_may_begin_as_the_first_layers_below_the_groups(world):
     torch.testing.assert_close(task.student.encode(wavs)[0], task.teacher.source(wavs, depth=1))
 
 
+def test_groups_that_are_no_lists():
+    with pytest.raises(FitHubertError, match="teacher: groups: expected a list of lists, found 4"):
+        DistillationConfig.from_dict({"teacher": {"groups": 4}})
+
+
 @pytest.mark.parametrize("groups", [[], [[]], [[0, 1]], [[1, 2], [2, 3]]])
 def test_groups_that_cannot_be(groups):
     with pytest.raises(FitHubertError, match="expected groups, lists of layers from 1 on, each layer once, found"):

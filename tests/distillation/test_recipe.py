@@ -34,7 +34,7 @@ def test_distilhuberts_recipe_for_kerpiccis_student():
 
 @pytest.mark.parametrize(
     ("name", "utterances", "rate", "epochs"),
-    zip(FAMILY, (144, 144, 36, 24), (5e-4, 5e-3, 5e-3, 1e-3), (200,) * 4, strict=True),
+    list(zip(FAMILY, (144, 144, 36, 24), (5e-4, 5e-3, 5e-3, 1e-3), (200,) * 4, strict=True)),
 )
 def test_recipes_of_the_family_hold_the_published_values(name, utterances, rate, epochs):
     run = read_run_config(f"{name.rpartition('_')[0]}.yaml", name)

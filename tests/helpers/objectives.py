@@ -22,11 +22,11 @@ RECIPES = {
 }
 
 
-def task_of(teacher, loss: dict, student: dict | None = None, **changes) -> Task:
-    """A task by a config as a file has it; `teacher` is a folder."""
+def task_of(folder, loss: dict, student: dict | None = None, **changes) -> Task:
+    """A task by a config as a file has it; `folder` is the teacher's."""
     content = {
         "student": ONE_RATE | NO_DROPOUT | (student or {}),
-        "teacher": {"model": str(teacher)},
+        "teacher": {"model": str(folder)},
         "loss": loss,
     }
     return build_task(DistillationConfig.from_dict(content | changes))

@@ -20,11 +20,11 @@ from ...models.layers import HintHead
 from ...teachers.derived import ClusterTeacher
 from ...teachers.teacher import Teacher
 from ..config import LossConfig
-from ..learner import MaskedLearner, samples_of
-from ..lessons import Lesson, expect_no_heads, the_only_lesson
 from ..losses import cluster_loss
-from ..masks import draw_mask
 from ..task import Task
+from .learner import MaskedLearner, samples_of
+from .lessons import Lesson, expect_no_heads, the_only_lesson
+from .masks import draw_mask
 
 KIND = "clusters"
 PROJECTED = 256  # HuBERT Base's `final_dim`

@@ -9,10 +9,10 @@ from ...models.fithubert import FitHubert
 from ...teachers.derived import InputTeacher
 from ...teachers.teacher import Teacher
 from ..config import LossConfig
-from ..learner import LayerLearner
-from ..lessons import Lesson, expect_no_heads, hubert_of, the_only_lesson
 from ..losses import gram_loss
 from ..task import Task, cut
+from .learner import LayerLearner
+from .lessons import Lesson, expect_no_heads, hubert_of, the_only_lesson
 
 KIND = "gram"
 

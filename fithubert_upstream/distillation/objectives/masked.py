@@ -10,11 +10,11 @@ from ...errors import FitHubertError
 from ...models.fithubert import FitHubert
 from ...teachers.teacher import HubertTeacher, Teacher
 from ..config import LossConfig
-from ..learner import Learner, MaskedLearner, samples_of
-from ..lessons import Lesson, hubert_of, the_only_lesson
 from ..losses import hint_loss
-from ..masks import draw_mask
 from ..task import DistillationTask, cut
+from .learner import Learner, MaskedLearner, samples_of
+from .lessons import Lesson, hubert_of, the_only_lesson
+from .masks import draw_mask
 
 KIND = "masked"
 

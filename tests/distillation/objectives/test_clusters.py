@@ -5,8 +5,8 @@ import torch
 
 from fithubert_upstream.data.loader import DataConfig, build_dataloader
 from fithubert_upstream.distillation.losses import cluster_loss
-from fithubert_upstream.distillation.masks import draw_mask
 from fithubert_upstream.distillation.objectives.clusters import ClusterLearner
+from fithubert_upstream.distillation.objectives.masks import draw_mask
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert

@@ -1,8 +1,11 @@
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from fithubert_upstream.checkpoints.hubert import from_state
 from fithubert_upstream.distillation.config import DistillationConfig
-from fithubert_upstream.distillation.masks import draw_mask
+from fithubert_upstream.distillation.objectives.masks import draw_mask
+from fithubert_upstream.distillation.objectives.table import build_task
 from fithubert_upstream.distillation.task import DistillationTask
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.teachers.config import TeacherConfig
@@ -27,33 +30,37 @@ def live(folder):
 
     def layers(wav, mask=None):
         mask = None if mask is None else mask[None]
-        # transformers masks in training mode only, or where it is told which frames
-        features = model.feature_extractor(wav[None]).transpose(1, 2)
-        x = model.feature_projection(features)
-        x = model._mask_hidden_states(x, mask_time_indices=mask) if mask is not None else x
-        return model.encoder(x, output_hidden_states=True).hidden_states[1:]
+        return model(wav[None], mask_time_indices=mask, output_hidden_states=True).hidden_states[1:]
 
     return layers
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["hubert", "wav2vec2"])
-def test_a_masked_teacher_is_transformers_own(tmp_path, kind):
-    make_teacher(tmp_path / "t", kind)
-    if kind == "hubert":
-        found = load_teacher(TeacherConfig(model=str(tmp_path / "t")))
-        wavs, lengths = torch.randn(2, 8000), torch.tensor([8000, 5000])
-        mask = torch.rand(2, 24) < 0.4
-        mask[1, 15:] = False
-        plain, masked = found.with_mask(wavs, lengths, mask, 2)
-        layers = live(tmp_path / "t")
-        for place, (wav, n, count) in enumerate(zip(wavs, lengths.tolist(), (24, 15), strict=True)):
-            for ours, theirs in ((plain, layers(wav[:n])), (masked, layers(wav[:n], mask[place, :count]))):
-                for a, b in zip(ours, theirs, strict=True):
-                    torch.testing.assert_close(a[place, :count], b[0], atol=1e-5, rtol=1e-5)
-                    assert not a[place, count:].any()
-    else:
-        assert load_teacher(TeacherConfig(model=str(tmp_path / "t"))).mask_vector.shape == (24,)
+def test_a_masked_teacher_is_transformers_own(teacher):
+    found, layers = load_teacher(TeacherConfig(model=str(teacher))), live(teacher)
+    wavs, lengths = torch.randn(2, 8000), torch.tensor([8000, 5000])
+    mask = torch.rand(2, 24) < 0.4
+    mask[1, 15:] = False
+    plain, masked = found.with_mask(wavs, lengths, mask, 2)
+    for place, (wav, n, count) in enumerate(zip(wavs, lengths.tolist(), (24, 15), strict=True)):
+        for ours, theirs in ((plain, layers(wav[:n])), (masked, layers(wav[:n], mask[place, :count]))):
+            for a, b in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(a[place, :count], b[0], atol=1e-5, rtol=1e-5)
+                assert not a[place, count:].any()
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_every_container_brings_its_mask_vector(tmp_path, kind):
+    """transformers' names as they are, fairseq's and s3prl's `mask_emb`, with a fine-tuned model's prefix."""
+    folder = make_teacher(tmp_path / "t", kind)
+    vector = load_file(folder / "model.safetensors")["masked_spec_embed"]
+    found = load_teacher(TeacherConfig(model=str(folder)))
+    assert torch.equal(found.mask_vector, vector) and "mask_vector" not in found.state_dict()
+    state = load_file(folder / "model.safetensors")
+    del state["masked_spec_embed"]
+    assert from_state(state, {"num_attention_heads": 4}, "x").mask_vector is None
+    for name in ("mask_emb", "w2v_encoder.w2v_model.mask_emb"):
+        assert torch.equal(from_state(state | {name: vector}, {"num_attention_heads": 4}, "x").mask_vector, vector)
 
 
 @torch.no_grad()
@@ -119,8 +126,6 @@ def test_what_is_beside_the_student_goes_into_a_checkpoint(teacher):
 
 def refused(words, **content):
     with pytest.raises(FitHubertError, match=words) as caught:
-        from fithubert_upstream.distillation.objectives.table import build_task
-
         build_task(DistillationConfig.from_dict({"student": STUDENT, "loss": LOSS} | content))
     assert "\n" not in str(caught.value)
 

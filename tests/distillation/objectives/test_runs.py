@@ -44,7 +44,7 @@ def test_a_run_goes_on_to_the_last_digit(world, tmp_path, kind):
     """Dropout on, masks drawn, several epochs."""
     model, student = RECIPES[kind]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = {"student": student, "model": model, "save_every": 3, "keep": 3, "steps": 7}
+    settings = {"student": student, "blocks": model, "save_every": 3, "keep": 3, "steps": 7}
     main(flags(world, whole, *words_of(kind, tmp_path), **settings))
     broken.mkdir()
     shutil.copy(whole / "step-3.ckpt", broken / "last.ckpt")
@@ -91,7 +91,7 @@ def test_mistakes_are_one_line_and_leave_nothing(world, tmp_path, capsys):
         ("gram", ["model.student.head_layers=[1]"], "expected a student without heads with loss.kind gram"),
     ):
         model, student = RECIPES[kind]
-        assert cli(["distill", *flags(world, tmp_path / "run", *words, student=student, model=model)]) == 2
+        assert cli(["distill", *flags(world, tmp_path / "run", *words, student=student, blocks=model)]) == 2
         last = capsys.readouterr().err.strip().splitlines()[-1]
         assert last.startswith("fithubert distill: ") and message in last
         assert not (tmp_path / "run").exists()
@@ -100,7 +100,7 @@ def test_mistakes_are_one_line_and_leave_nothing(world, tmp_path, capsys):
 def test_an_override_reaches_the_blocks_of_a_loss(world, tmp_path):
     model, student = RECIPES["masked"]
     words = ["model.loss.mask.probability=0.25", "model.layer_grad_scale=false"]
-    main(flags(world, tmp_path / "run", *words, student=student, model=model, steps=1, valid_every=9))
+    main(flags(world, tmp_path / "run", *words, student=student, blocks=model, steps=1, valid_every=9))
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["model"]["loss"]["mask"] == {"probability": 0.25, "length": 4, "overlap": False}
     assert config["model"]["layer_grad_scale"] is False

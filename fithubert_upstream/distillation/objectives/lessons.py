@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import FitHubertError
-from ..models.config import FitHubertConfig
-from ..teachers.teacher import HubertTeacher, Teacher
+from ...errors import FitHubertError
+from ...models.config import FitHubertConfig
+from ...teachers.teacher import HubertTeacher, Teacher
 
 
 @dataclass(frozen=True)

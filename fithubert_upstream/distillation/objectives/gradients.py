@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models.fithubert import FitHubert
+from ...models.fithubert import FitHubert
 
 
 class _Scale(torch.autograd.Function):

@@ -5,14 +5,18 @@ import pytest
 import torch
 
 from fithubert_upstream.distillation.config import DistillationConfig
-from fithubert_upstream.distillation.gradients import scale_feature_gradient, scale_gradient, scale_layer_gradients
+from fithubert_upstream.distillation.objectives.gradients import (
+    scale_feature_gradient,
+    scale_gradient,
+    scale_layer_gradients,
+)
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 
-from ..helpers.objectives import ONE_RATE, task_of
-from ..helpers.tiny import STUDENT, TWO_LAYER, make_teacher
-from ..helpers.training import NO_DROPOUT
+from ...helpers.objectives import ONE_RATE, task_of
+from ...helpers.tiny import STUDENT, TWO_LAYER, make_teacher
+from ...helpers.training import NO_DROPOUT
 
 
 def student() -> FitHubert:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import FitHubertError
-from ..models.fithubert import Encoded, FitHubert, build_heads, fit_frames
-from ..models.layers import hide
+from ...errors import FitHubertError
+from ...models.fithubert import Encoded, FitHubert, build_heads, fit_frames
+from ...models.layers import hide
 
 
 class Learner(nn.Module):

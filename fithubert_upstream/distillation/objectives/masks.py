@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import expect
+from ...errors import expect
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fithubert_upstream.distillation.masks import MaskConfig, draw_mask, overlapping_spans, separate_spans
+from fithubert_upstream.distillation.objectives.masks import MaskConfig, draw_mask, overlapping_spans, separate_spans
 from fithubert_upstream.errors import FitHubertError
 
 
