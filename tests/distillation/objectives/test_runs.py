@@ -12,9 +12,9 @@ from fithubert_upstream.distillation.train import main
 from fithubert_upstream.pretrain.run import main as pretrain
 from fithubert_upstream.upstream.expert import UpstreamExpert
 
-from ...helpers.objectives import RECIPES
+from ...helpers.objectives import RECIPES, task_of
 from ...helpers.tiny import make_corpus, make_teacher, write_configs
-from ...helpers.training import flags, losses, weights
+from ...helpers.training import NO_DROPOUT, flags, losses, weights
 
 kinds = pytest.mark.parametrize("kind", RECIPES)
 
@@ -58,6 +58,31 @@ def test_a_run_goes_on_to_the_last_digit(world, tmp_path, kind):
     features = UpstreamExpert(whole / "student.safetensors")([torch.randn(16000)])
     assert features["hidden_states"][0].shape == (1, 49, 32)
     assert (whole / "losses.png").is_file()
+
+
+@kinds
+def test_bf16_changes_little(world, tmp_path, kind):
+    blocks, student = RECIPES[kind]
+    found = []
+    for precision in ("32-true", "bf16-mixed"):
+        words = [*words_of(kind, tmp_path), f"trainer.precision={precision}"]
+        main(flags(world, tmp_path / precision, *words, student=student | NO_DROPOUT, blocks=blocks, steps=2))
+        found.append([row["loss"] for row in losses(tmp_path / precision)])
+    assert found[1] == pytest.approx(found[0], rel=0.05) and found[1] != found[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["masked", "gram"])
+@pytest.mark.parametrize("samples", [1, 300, 721])
+def test_the_shortest_utterances(world, kind, samples):
+    blocks, student = RECIPES[kind]
+    task = task_of(world / "teacher", blocks["loss"], student).train()
+    for wavs, lengths in (
+        (torch.randn(2, samples), None),
+        (torch.randn(2, 8000), torch.tensor([8000, samples])),
+    ):
+        loss, errors = task(wavs, lengths)
+        assert loss.isfinite() and errors.isfinite().all()
 
 
 @pytest.mark.slow
