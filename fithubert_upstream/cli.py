@@ -40,6 +40,11 @@ JOBS = {
         "Distil a student on one device or, with torchrun or srun, on many. Run again to resume.",
         "fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student",
     ),
+    "groups": Job(
+        "distillation.groups",
+        "Group a teacher's layers by how alike they are, for a student that learns each group's mean.",
+        "fithubert groups -g skill.yaml --number 4 data/LibriSpeech/dev",
+    ),
     "downstream": Job(
         "downstream.run",
         "Train or evaluate a SUPERB task with s3prl (the flags of run_downstream.py).",
