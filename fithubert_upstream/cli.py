@@ -40,6 +40,11 @@ JOBS = {
         "Distil a student on one device or, with torchrun or srun, on many. Run again to resume.",
         "fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student",
     ),
+    "prune": Job(
+        "pruning.run",
+        "Prune a teacher to a small student while distilling it (DPHuBERT). Run again to resume.",
+        "fithubert prune -g dphubert.yaml -c dphubert_960h.yaml -n my_student",
+    ),
     "downstream": Job(
         "downstream.run",
         "Train or evaluate a SUPERB task with s3prl (the flags of run_downstream.py).",
@@ -104,7 +109,7 @@ JOBS = {
 }
 
 # Jobs that several processes may share, or that see to it themselves.
-SHARED = ("distill", "downstream")
+SHARED = ("distill", "prune", "downstream")
 
 
 def load(name: str) -> Callable[[list[str]], Any]:
