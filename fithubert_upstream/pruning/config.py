@@ -63,8 +63,8 @@ class PruningRecipe:
 class PruningRun(RunConfig):
     """Both files."""
 
-    model: PruningConfig  # type: ignore[assignment]
-    train: PruningRecipe  # type: ignore[assignment]
+    model: PruningConfig
+    train: PruningRecipe
 
     def steps(self) -> tuple["StepRun", "StepRun"]:
         """All that the first step depends on, and the second."""
@@ -80,4 +80,4 @@ class PruningRun(RunConfig):
 class StepRun(RunConfig):
     """All that one of the steps depends on, as `config.yaml` in its folder records it."""
 
-    model: PruningConfig  # type: ignore[assignment]
+    model: PruningConfig

@@ -3,6 +3,7 @@
 A gate multiplies what its unit gives. Where it is closed, the unit can be taken out.
 """
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from ..models.config import FitHubertConfig
 TEMPERATURE = 2 / 3  # beta of the paper
 LOW, HIGH = -0.1, 1.1  # gamma and zeta: what lies beyond 0 and 1 is cut, so that both have a probability
 EPS = 1e-6
+BOUND = 20.0  # of log alpha: from here on a gate is open, or closed, for good
 # How log alpha begins, as log((1 - c) / c): channels and heads as good as open, FFN units undecided. DPHuBERT's.
 CLOSED_CHANNELS = CLOSED_HEADS = 0.01
 CLOSED_UNITS = 0.5
@@ -95,6 +97,27 @@ class Gates(nn.Module):
         )
         attends, feeds = ([_any_open(gate.logits) for gate in part] for part in (self.heads, self.ffns))
         return size_of(self.config, convs, heads, ffns, attends, feeds)
+
+    def fixed_size(self) -> int:
+        """Parameters of the model that the gates of eval leave."""
+        counts = [[int((gate.fixed() > 0).sum()) for gate in part] for part in (self.convs, self.heads, self.ffns)]
+        attends, feeds = ([int(count > 0) for count in part] for part in counts[1:])
+        return size_of(self.config, *counts, attends, feeds)
+
+    def moved_to(self, size: float) -> "Gates":
+        """A copy whose `fixed_size` is as near to `size` as can be: every log alpha is moved by the same number."""
+        low, high = -BOUND, BOUND
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._moved_by(middle).fixed_size() > size else (middle, high)
+        return min(map(self._moved_by, (low, high)), key=lambda gates: abs(gates.fixed_size() - size))
+
+    @torch.no_grad()
+    def _moved_by(self, shift: float) -> "Gates":
+        moved = copy.deepcopy(self)
+        for log_alpha in moved.parameters():
+            log_alpha += shift
+        return moved
 
 
 def _any_open(logits: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from .students import copy_of, teacher_model
 from .task import PruningTask
 
 FIRST = "prune"  # the folder of the first step inside that of the run
-NEAR = 0.02  # how far from the sparsity that is wanted a student may be that is taken on
+NEAR = 0.05  # how far from the sparsity that is wanted the first step may end
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,7 +106,7 @@ class GatedTraining(Training):
                 f"{self.folder}: expected a sparsity of {wanted} after {self.step} updates, found {expected:.3f}; "
                 "give it more prune.trainer.steps, or begin again under another -n with a higher model.gate_lr"
             )
-        student, before = self.task.shrunk(), self.task.teacher_size
+        student, before = self.task.shrunk(wanted), self.task.teacher_size
         config, size = student.config, sum(weight.numel() for weight in student.parameters())
         print(
             f"pruned to {size:,} of {before:,} parameters, sparsity {1 - size / before:.3f}\n"

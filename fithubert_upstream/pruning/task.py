@@ -131,9 +131,11 @@ class PruningTask(nn.Module):
         assert self.gates is not None
         return 1 - float(self.gates.expected_size()) / self.teacher_size
 
-    def shrunk(self) -> FitHubert:
-        """The student without the units whose gates are closed in eval."""
+    def shrunk(self, sparsity: float) -> FitHubert:
+        """The student of this sparsity, without the units whose gates are closed in eval.
+
+        The multipliers leave a run near its target, and rounding takes it off again; `Gates.moved_to` takes it there.
+        """
         assert self.gates is not None
-        masks = self.gates.eval()()
-        self.gates.train(self.learner.training)
-        return shrink(self.student, masks)
+        gates = self.gates.moved_to((1 - sparsity) * self.teacher_size)
+        return shrink(self.student, gates.eval()())

@@ -47,7 +47,7 @@ def test_fixed_gates_are_as_many_as_expected_and_near_the_mean():
     fixed = gate.eval()()
     assert (fixed > 0).tolist() == [False, False, True, True, True]  # 2.9 are expected to be open
     assert torch.equal(fixed, gate())
-    torch.testing.assert_close(fixed[2:], mean[2:], atol=0.06, rtol=0)
+    torch.testing.assert_close(fixed[2:], mean[2:], atol=0.1, rtol=0)
     assert not fixed.requires_grad
 
 
@@ -71,7 +71,7 @@ def test_expected_size_by_counting_what_is_left_over_draws(config):
             gate.log_alpha[0] = 30.0
         if config is TEACHER:
             gates.heads[0].log_alpha.fill_(-2.0)  # all of them closed now and then
-        sizes = [sum(p.numel() for p in shrink(student, gates()).parameters()) for _ in range(250)]
+        sizes = [sum(p.numel() for p in shrink(student, gates()).parameters()) for _ in range(150)]
         expected = gates.expected_size().item()
     sizes = torch.tensor(sizes, dtype=torch.float64)
     assert sizes.std() > 0
@@ -90,3 +90,18 @@ def test_gates_learn_by_the_expected_size():
     gates.expected_size().backward()
     for gate in (*gates.convs, *gates.heads, *gates.ffns):
         assert (gate.log_alpha.grad > 0).all()
+
+
+def test_gates_are_moved_to_a_size():
+    student = copy_of(make_model())
+    gates = settle(Gates(student.config))
+    before = [log_alpha.clone() for log_alpha in gates.parameters()]
+    whole = sum(weight.numel() for weight in student.parameters())
+    for share in (0.4, 0.6, 0.8):
+        moved = gates.moved_to(share * whole)
+        size = sum(weight.numel() for weight in shrink(student, moved.eval()()).parameters())
+        assert size == moved.fixed_size()
+        assert size / whole == pytest.approx(share, abs=0.02)  # a head is 4 %
+        shifts = torch.cat([now - was for now, was in zip(moved.parameters(), before, strict=True)])
+        assert (shifts - shifts.mean()).abs().max() < 1e-4
+    assert all(torch.equal(now, was) for now, was in zip(gates.parameters(), before, strict=True))

@@ -28,11 +28,11 @@ def world(tmp_path_factory):
     return folder
 
 
-def flags(world, folder, *words: str, steps: int = 200, teacher=None, **model) -> list[str]:
+def flags(world, folder, *words: str, steps: int = 300, teacher=None, **model) -> list[str]:
     """The command line of a run in `folder`."""
     how, recipe = folder.with_suffix(".model.yaml"), folder.with_suffix(".train.yaml")
     teacher = teacher or {"source": "fithubert", "model": str(world / "teacher.safetensors")}
-    content = {"layers": [0, 1, 3], "sparsity": 0.5, "sparsity_warmup": 0.3, "gate_lr": 0.2}
+    content = {"layers": [0, 1, 3], "sparsity": 0.5, "sparsity_warmup": 0.7, "gate_lr": 0.1}
     how.write_text(yaml.safe_dump({"teacher": teacher} | content | model))
     data = {"train": [str(world / "corpus" / "train")], "valid": [str(world / "corpus" / "train" / "0")]}
     trainer = {"precision": "32-true", "log_every": 1, "save_every": 50, "valid_every": 50, "clip": 10.0}
@@ -59,7 +59,7 @@ def test_a_run_reaches_its_sparsity_and_learns(world, unbroken):
     ]  # fmt: skip
     assert list(second[0]) == ["step", "loss", "layer_0", "layer_1", "layer_3", "valid", "lr"]
     assert first[0]["target_sparsity"] == 0 and first[-1]["target_sparsity"] == pytest.approx(0.5)
-    assert first[-1]["sparsity"] == pytest.approx(0.5, abs=0.02)
+    assert first[-1]["sparsity"] == pytest.approx(0.5, abs=0.05)
     teacher, small = (
         size(load_fithubert(world / "teacher.safetensors")),
         load_fithubert(unbroken / "student.safetensors"),
@@ -75,7 +75,7 @@ def test_a_run_reaches_its_sparsity_and_learns(world, unbroken):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [30, 230])
+@pytest.mark.parametrize("stop", [30, 330])
 def test_a_broken_run_goes_on_to_the_last_digit(world, unbroken, tmp_path, monkeypatch, stop):
     """Broken off in the first step, or in the second."""
     folder, update, made = tmp_path / "run", Training.update, []
@@ -155,9 +155,9 @@ def test_two_rates_and_multipliers_uphill(world, tmp_path):
     training.step = 5
     training.set_rates()
     assert [group["lr"] / training.optimizer.param_groups[0]["lr"] for group in training.optimizer.param_groups] == (
-        pytest.approx([1, 1, 100, 100])
+        pytest.approx([1, 1, 50, 50])
     )
-    assert training.task.target == pytest.approx(0.5)
+    assert training.task.target == pytest.approx(0.5 * 4 / 7)
     training.task.loss(training.task.learner, torch.randn(2, 8000))[0].backward()
     training.optimizer.step()
     first, second = training.task.learner.further.multipliers.tolist()
