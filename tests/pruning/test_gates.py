@@ -71,7 +71,7 @@ def test_expected_size_by_counting_what_is_left_over_draws(config):
             gate.log_alpha[0] = 30.0
         if config is TEACHER:
             gates.heads[0].log_alpha.fill_(-2.0)  # all of them closed now and then
-        sizes = [sum(p.numel() for p in shrink(student, gates()).parameters()) for _ in range(150)]
+        sizes = [sum(p.numel() for p in shrink(student, gates()).parameters()) for _ in range(60)]
         expected = gates.expected_size().item()
     sizes = torch.tensor(sizes, dtype=torch.float64)
     assert sizes.std() > 0

@@ -36,8 +36,8 @@ def flags(world, folder, *words: str, steps: int = 300, teacher=None, **model) -
     how.write_text(yaml.safe_dump({"teacher": teacher} | content | model))
     data = {"train": [str(world / "corpus" / "train")], "valid": [str(world / "corpus" / "train" / "0")]}
     trainer = {"precision": "32-true", "log_every": 1, "save_every": 50, "valid_every": 50, "clip": 10.0}
-    step = {"optimizer": OPTIMIZER, "trainer": trainer | {"steps": steps}}
-    recipe.write_text(yaml.safe_dump({"data": data | {"batch_size": 4}, "prune": step, "distill": step}))
+    first, second = ({"optimizer": OPTIMIZER, "trainer": trainer | {"steps": n}} for n in (steps, 100))
+    recipe.write_text(yaml.safe_dump({"data": data | {"batch_size": 4}, "prune": first, "distill": second}))
     return ["-g", str(how), "-c", str(recipe), "-p", str(folder), *words]
 
 
@@ -72,6 +72,9 @@ def test_a_run_reaches_its_sparsity_and_learns(world, unbroken):
         "config.yaml", "last.ckpt", "student.safetensors", "losses.csv", "losses.png", "tensorboard",
     }  # fmt: skip
     assert (unbroken / "best.safetensors").is_file()
+    finished = weights(unbroken)
+    main(flags(world, unbroken))  # nothing is left to do
+    assert losses(unbroken) == second and torch.equal(weights(unbroken), finished)
 
 
 @pytest.mark.slow
