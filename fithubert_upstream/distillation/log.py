@@ -116,7 +116,7 @@ def draw_losses(folder: Path) -> Path:
     rows = read_losses(folder / "losses.csv")
     picture = figure(7, 4)
     axes = picture.subplots()
-    grey = False
+    grey, lowest = False, 0.0
     for name in rows[0] if rows else ():
         if name in ("step", "lr", "hours_per_hour", "sparsity", "target_sparsity"):
             continue
@@ -130,7 +130,8 @@ def draw_losses(folder: Path) -> Path:
             style = {"color": BARS[0], "label": "loss"}
         if points:
             axes.plot(*zip(*points, strict=True), **style)
-    axes.set(xlabel="update", ylabel="loss", ylim=(min(0.0, axes.dataLim.ymin), None))
+            lowest = min(lowest, *(value for _, value in points))
+    axes.set(xlabel="update", ylabel="loss", ylim=(lowest, None))
     if rows:
         axes.legend(frameon=False)
     path = folder / "losses.png"
