@@ -45,6 +45,11 @@ JOBS = {
         "Prune a teacher to a small student while distilling it (DPHuBERT). Run again to resume.",
         "fithubert prune -g dphubert.yaml -c dphubert_960h.yaml -n my_student",
     ),
+    "groups": Job(
+        "distillation.groups",
+        "Group a teacher's layers by how alike they are, for a student that learns each group's mean.",
+        "fithubert groups -g skill.yaml --number 4 data/LibriSpeech/dev",
+    ),
     "downstream": Job(
         "downstream.run",
         "Train or evaluate a SUPERB task with s3prl (the flags of run_downstream.py).",
@@ -52,7 +57,7 @@ JOBS = {
     ),
     "superb": Job(
         "superb.run",
-        "Run PR, ASR, KS and SV on a list of upstreams; one table beside the published results.",
+        "Run SUPERB's ten tasks, or some, on a list of upstreams; one table beside the published results.",
         "fithubert superb -u fbank -u student=fithubert:student.safetensors@last_hidden_state -o result/superb",
     ),
     "abx": Job(
@@ -87,7 +92,7 @@ JOBS = {
     ),
     "synth": Job(
         "corpora.synthetic.run",
-        "Write synthetic speech in the layouts of six corpora of SUPERB's.",
+        "Write synthetic speech in the layouts of SUPERB's corpora.",
         "fithubert synth corpora --minutes 20",
     ),
     "check": Job(

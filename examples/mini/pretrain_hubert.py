@@ -18,7 +18,6 @@ import librosa
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -27,6 +26,9 @@ from fithubert_upstream.audio.decode import read_audio
 from fithubert_upstream.audio.walk import find_audio, folders_in
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.corpora.synthetic.recordings import random_conditions
+from fithubert_upstream.data.centers import fit_kmeans
+from fithubert_upstream.distillation.losses import cluster_loss
+from fithubert_upstream.distillation.objectives.learner import MaskedLearner
 from fithubert_upstream.files import atomic_path
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
@@ -103,9 +105,9 @@ def find_targets(speech, iteration: int, weights, folder: Path, seed: int) -> di
             features = {split: [mfcc(wav) for wav in tqdm(wavs, "MFCC")] for split, wavs in speech.items()}
         else:
             features = {split: hidden_features(wavs, weights) for split, wavs in speech.items()}
-        kmeans = MiniBatchKMeans(CLUSTERS[iteration], batch_size=10_000, n_init=3, random_state=seed)
         draw = np.random.default_rng(seed)
-        kmeans.fit(np.concatenate([draw.permutation(frames)[:500] for frames in features["train"]]).astype(np.float32))
+        sample = np.concatenate([draw.permutation(frames)[:500] for frames in features["train"]]).astype(np.float32)
+        kmeans = fit_kmeans(sample, CLUSTERS[iteration], seed)
         found = {
             f"{split}-{i}": kmeans.predict(frames.astype(np.float32)).astype(np.int16)
             for split, speakers in features.items()
@@ -155,26 +157,17 @@ def hidden_features(wavs: list[np.ndarray], weights: dict[str, Tensor]) -> list[
 # --- training -----------------------------------------------------------------------------------------
 
 
-class MaskedPrediction(nn.Module):
-    """The model with what HuBERT adds in pretraining: a vector for masked frames, and a classifier."""
+class MaskedPrediction(MaskedLearner):
+    """The model with what pretraining adds: a vector for masked frames, and a classifier."""
 
     def __init__(self, clusters: int):
-        super().__init__()
-        self.model = FitHubert(CONFIG)
-        self.mask_vector = nn.Parameter(torch.rand(CONFIG.embed_dim))
+        super().__init__(FitHubert(CONFIG))
         self.classifier = nn.Linear(CONFIG.embed_dim, clusters)
-        self.mask: Tensor | None = None
-        self.model.feature_projection.register_forward_hook(self._hide)
 
-    def _hide(self, _module, _inputs, projected: Tensor) -> Tensor:
-        return torch.where(self.mask[:, :, None], self.mask_vector, projected)  # (B, L, D)
-
-    def forward(self, waveforms: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross-entropy of the masked frames and of the others, and the share of masked ones found."""
-        self.mask = mask
-        logits = self.classifier(self.model.encode(waveforms).layers[-1])  # (B, L, clusters)
-        losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")  # (B, L)
-        return losses[mask].mean(), losses[~mask].mean(), (logits.argmax(-1) == targets)[mask].float().mean()
+    def forward(self, waveforms: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss; the cross-entropy of masked frames and of the others, and the share of masked ones found."""
+        logits = self.classifier(self.encode(waveforms, None, mask).layers[-1])  # (B, L, clusters)
+        return cluster_loss(logits, targets, mask, None, UNMASKED_WEIGHT)
 
 
 def train(speech, targets, iteration: int, steps: int, weights, folder: Path, seed: int) -> dict[str, Tensor]:
@@ -185,7 +178,7 @@ def train(speech, targets, iteration: int, steps: int, weights, folder: Path, se
     torch.manual_seed(seed)
     task = MaskedPrediction(CLUSTERS[iteration])
     if weights is not None:
-        task.model.load_state_dict(weights)
+        task.student.load_state_dict(weights)
     decayed = [p for p in task.parameters() if p.dim() > 1]
     others = [p for p in task.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
@@ -206,9 +199,9 @@ def train(speech, targets, iteration: int, steps: int, weights, folder: Path, se
     bar = tqdm(range(first, steps), f"HuBERT, iteration {iteration + 1}", initial=first, total=steps)
     for step in bar:
         draw = np.random.default_rng([seed, iteration, step])
-        masked, seen, found = task(*random_batch(speech["train"], targets["train"], draw))
+        loss, (masked, seen, found) = task(*random_batch(speech["train"], targets["train"], draw))
         optimizer.zero_grad()
-        (masked + UNMASKED_WEIGHT * seen).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(task.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -230,15 +223,15 @@ def train(speech, targets, iteration: int, steps: int, weights, folder: Path, se
                 writer = csv.writer(stream)
                 writer.writerow(["step", "masked", "seen", "dev_masked", "dev_seen", "dev_found"])
                 writer.writerows(log)
-    save(task.model.state_dict(), done)
-    return task.model.state_dict()
+    save(task.student.state_dict(), done)
+    return task.student.state_dict()
 
 
 @torch.no_grad()
 def validate(task: MaskedPrediction, speech: list[np.ndarray], targets: list[Tensor]) -> list[float]:
     """Means over 20 batches, the same each time."""
     draws = (np.random.default_rng([1, batch]) for batch in range(20))
-    results = [torch.stack(task(*random_batch(speech, targets, draw))) for draw in draws]
+    results = [task(*random_batch(speech, targets, draw))[1] for draw in draws]
     return torch.stack(results).mean(0).tolist()
 
 

@@ -6,6 +6,7 @@ Every finished upstream leaves its result in OUTPUT/<label>.json and is not run 
 import argparse
 import hashlib
 import json
+import os
 import shlex
 import tempfile
 import time
@@ -17,11 +18,14 @@ import torch
 from tqdm import tqdm
 
 from ..corpora.items import Item, read_items, recordings_of, usable
+from ..corpora.state import DIGEST, state_of
 from ..errors import FitHubertError
 from ..files import write_json, write_text
+from ..models.inference import INFERENCE_VARIABLES
 from ..report import BARS, INK, QUIET, aligned_table, figure, save, write_csv
 from ..runs.outputs import check_output_folder
-from ..runs.versions import commit, hardware, versions
+from ..runs.provenance import commit, device_name, hardware
+from ..runs.versions import versions
 from ..superb.upstreams import UPSTREAM, Upstream, build, check_labels, digest_of, parse_upstream
 from .frames import extract
 from .score import MODES, abx_error, check_fastabx
@@ -125,14 +129,15 @@ def run(
     print(f"{about}; left out as shorter than a frame, or at the end of a recording: {len(given) - len(kept):,}")
     recordings = {name: recordings[name] for name in dict.fromkeys(item.file for item in kept)}
     listing = hashlib.blake2b("\n".join(map(str, kept)).encode(), digest_size=16).hexdigest()
+    heard = {"items": listing, "recordings": state_of(recordings)[DIGEST], "seed": seed}
+    heard |= {name: value for name, value in os.environ.items() if name in INFERENCE_VARIABLES and value}
     errors: dict[str, dict[str, list[float]]] = {}
     for upstream in upstreams:
         identity = {
             "upstream": upstream.name,
             "ckpt": digest_of(upstream.ckpt),
             "feature": upstream.feature,
-            "items": listing,
-            "seed": seed,
+            **heard,
         }
         file = output / f"{upstream.label}.json"
         result = _stored(file, identity)
@@ -141,7 +146,10 @@ def run(
             started = time.time()
             result = {**_measure(upstream, kept, recordings, output, seed, device), "settings": identity}
             result |= {"command": command, "versions": versions(), "commit": commit(), "about": about}
-            result |= {"device": device if device != "cpu" else hardware(), "seconds": round(time.time() - started, 1)}
+            result |= {
+                "device": hardware() if device == "cpu" else device_name(),
+                "seconds": round(time.time() - started, 1),
+            }
             write_json(file, result)
         errors[upstream.label] = {mode: result[mode] for mode in MODES}
         _report(errors, about, seed, output)
@@ -153,7 +161,8 @@ def _stored(file: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     result = json.loads(file.read_text(encoding="utf-8"))
-    other = [key for key, value in identity.items() if result["settings"].get(key) != value]
+    there = result["settings"]
+    other = [key for key in {**there, **identity} if there.get(key) != identity.get(key)]
     if other:
         raise FitHubertError(
             f"{file}: already holds a result with other settings: {', '.join(other)}; remove it or choose another "

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import FitHubertError
 from ..files import cache_folder, stamp, write_json
-from ..runs.workers import SpawnContext, leave_interrupts
+from ..runs.workers import SpawnContext, available_cores, leave_interrupts
 from .decode import header, measure, require_16k_mono
 from .walk import printable
 
@@ -62,7 +62,7 @@ def scan(
     new = [file for file in files if results[file] is None]
     if not new:
         return results
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or available_cores()
     found = (
         map(partial(_attempt, function), new) if jobs == 1 or len(new) < FEW_FILES else _in_pool(function, new, jobs)
     )

@@ -129,7 +129,7 @@ class PlainStudent(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """The same weights under the names of our `FitHubert`."""
-        encoder = from_state(self.hubert.state_dict(), self.hubert.config.to_dict(), "plain student")
+        encoder = from_state(self.hubert.state_dict(), self.hubert.config.to_dict(), "plain student").model
         weights = dict(encoder.state_dict())
         weights |= {f"time_reduction.{name}": tensor for name, tensor in self.reduction.state_dict().items()}
         for kind, modules in (("upsample", self.upsamplers), ("linear", self.projections)):

@@ -20,9 +20,6 @@ from .student import load_checkpoint, save_fithubert
 
 logger = logging.getLogger(__name__)
 
-# Large Google Drive files come with a virus-scan page unless the download is confirmed.
-GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id={}"
-
 
 def fetch_checkpoint(
     ckpt: str, model_config: str | None = None, refresh: bool = False, sha256: str | None = None

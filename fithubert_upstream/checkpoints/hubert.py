@@ -13,7 +13,7 @@ import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import safetensors
 from safetensors.torch import load_file
@@ -52,11 +52,20 @@ UNUSED = frozenset(
     "lm_head proj aux projector classifier layer_weights".split()
 )
 
+MASK_VECTORS = ("mask_emb", "masked_spec_embed")  # fairseq's and s3prl's name, transformers'
+
 _WRAPPERS = re.compile(r"^(hubert\.|wav2vec2\.|w2v_encoder\.)?(w2v_model\.)?")  # around a fine-tuned model's
 _LARGE = re.compile(r"feature_extractor\.conv_layers\.([1-9]\d*\.(layer_norm|2\.1)\.|\d+\.(conv|0)\.bias)")
 
 
-def from_transformers(model: str, config: Mapping[str, Any]) -> FitHubert:
+class Hubert(NamedTuple):
+    """A model, and the vector (D,) that its pretraining put in the place of masked frames, where the file has it."""
+
+    model: FitHubert
+    mask_vector: Tensor | None
+
+
+def from_transformers(model: str, config: Mapping[str, Any]) -> Hubert:
     """The model in a transformers directory or under a hub id; `config` is its config.json."""
     from transformers.utils import cached_file
 
@@ -77,7 +86,7 @@ def from_transformers(model: str, config: Mapping[str, Any]) -> FitHubert:
         raise FitHubertError(f"{path}: truncated or not a safetensors file ({error})") from error
 
 
-def from_file(path: str | Path) -> FitHubert:
+def from_file(path: str | Path) -> Hubert:
     """The model in a fairseq `.pt`, an s3prl converted `.pt` or torchaudio's `.pth`.
 
     None of the three libraries is needed, and nothing that the file names is run.
@@ -90,7 +99,7 @@ def from_file(path: str | Path) -> FitHubert:
     return from_state(*read_file(path), path)
 
 
-def from_s3prl(upstream: Any, where: str) -> FitHubert | None:
+def from_s3prl(upstream: Any, where: str) -> Hubert | None:
     """The model inside an s3prl HuBERT or wav2vec 2.0 upstream; None for any other upstream."""
     from s3prl.upstream.hubert.hubert_model import HubertModel
     from s3prl.upstream.wav2vec2.wav2vec2_model import TransformerSentenceEncoderLayer, Wav2Vec2Model
@@ -111,7 +120,7 @@ def from_s3prl(upstream: Any, where: str) -> FitHubert | None:
     return from_state(model.state_dict(), config, where)
 
 
-def from_state(state: Mapping[str, Any], config: Mapping[str, Any], where: str | Path) -> FitHubert:
+def from_state(state: Mapping[str, Any], config: Mapping[str, Any], where: str | Path) -> Hubert:
     """A `FitHubert` with the weights of a HuBERT or wav2vec 2.0 under any container's names.
 
     Parameters
@@ -141,7 +150,10 @@ def from_state(state: Mapping[str, Any], config: Mapping[str, Any], where: str |
             f"{where}: expected the weights of HuBERT or wav2vec 2.0, found nothing for {' nor '.join(missing)} "
             f"among {len(state)} entries (first: {min(state, default='none')})"
         )
-    return build_model(_model_config(weights, config, where), weights, Path(where))
+    model = build_model(_model_config(weights, config, where), weights, Path(where))
+    found = [tensor for name, tensor in state.items() if _WRAPPERS.sub("", name) in MASK_VECTORS]
+    vector = next((tensor for tensor in found if tensor.shape == (model.config.embed_dim,)), None)
+    return Hubert(model, None if vector is None else vector.detach().float())
 
 
 def check_base(config: Mapping[str, Any], where: str | Path) -> None:

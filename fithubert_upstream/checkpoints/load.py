@@ -5,15 +5,9 @@ from pathlib import Path
 from .. import assets
 from ..errors import FitHubertError
 from ..models.fithubert import FitHubert
-from .download import GOOGLE_DRIVE, fetch_checkpoint, is_url
+from .download import fetch_checkpoint, is_url
+from .releases import RELEASES
 from .student import load_checkpoint
-
-# (checkpoint, yaml) of the authors' releases on Google Drive, from the README of github glory20h/FitHuBERT.
-RELEASES = {
-    "fithubert_960h": ("1Rq5QmEkXqwm0WK8axiMplN1rw-P8_ZQ6", "1LIK0JZsVO0i0W7C3jH7hguOuAuQnlsmN"),
-    "fithubert_100h": ("1eFJSrO5asnVtO3jv92Pj6bQ6dNzJXLWY", "1CzicuU9M_FHprfKcgCi2yBlR0zxo0bKJ"),
-    "fitw2v2_960h": ("1xsLoWBPRfzTHco68SB3CA6Vf2uUgyGaJ", "12ERkiSBU0bW3c8uP5w5cBoEqHA9p9snx"),
-}
 
 
 def available_models() -> list[str]:
@@ -60,7 +54,7 @@ def locate(
     if name in assets.NAMES:
         return assets.find(name), model_config
     if name in RELEASES:
-        name, model_config = (GOOGLE_DRIVE.format(file_id) for file_id in RELEASES[name])
+        name, model_config, _ = RELEASES[name]
     if is_url(name):
         config = None if model_config is None else str(model_config)
         return fetch_checkpoint(name, config, refresh, sha256), None

@@ -112,7 +112,7 @@ def read_losses(path: Path) -> list[dict[str, float | None]]:
 
 
 def draw_losses(folder: Path) -> Path:
-    """losses.png beside losses.csv: the loss, each layer's, and the last layer's on the validation set."""
+    """losses.png beside losses.csv: the loss, its parts, and the error on the validation set that a run selects by."""
     rows = read_losses(folder / "losses.csv")
     picture = figure(7, 4)
     axes = picture.subplots()
@@ -121,13 +121,13 @@ def draw_losses(folder: Path) -> Path:
         if name in ("step", "lr", "hours_per_hour", "sparsity", "target_sparsity"):
             continue
         points = [(row["step"], row[name]) for row in rows if row[name] is not None and math.isfinite(row[name])]
-        if name.startswith("layer_"):
-            style = {"color": PALE, "linewidth": 0.8, "zorder": 1, "label": None if grey else "layers"}
-            grey = True
-        elif name == "valid":
-            style = {"color": BARS[1], "marker": ".", "label": "validation, last layer"}
-        else:
+        if name == "valid":
+            style = {"color": BARS[1], "marker": ".", "label": "validation"}
+        elif name == "loss":
             style = {"color": BARS[0], "label": "loss"}
+        else:
+            style = {"color": PALE, "linewidth": 0.8, "zorder": 1, "label": None if grey else "its parts"}
+            grey = True
         if points:
             axes.plot(*zip(*points, strict=True), **style)
             lowest = min(lowest, *(value for _, value in points))

@@ -80,6 +80,74 @@ def pooled_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: T
     return losses.sum(), losses.detach()
 
 
+def gram_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """STaRHuBERT's loss (Jang, Kim, Kim, 2024, arXiv 2312.09040): how alike frames are to each other, layer by layer.
+
+    With F_l (L, D_l) an utterance's layer l, F_0 the features before positions are added:
+    L = sum_{l=0..N} MSE(F_l F_l^T, teacher's) + sum_{l=1..N} MSE(F_{l-1} F_l^T, teacher's), the paper's layer-wise and
+    intra-layer temporal Gram matrices (L, L). Each MSE is the mean over pairs of frames of an utterance.
+    Formula and layers are those of a published re-implementation's code and report (github.com/Qingzheng-Wang/
+    STaRHuBERT, train_starhubert.py); that code takes means over layers for the sums, which weighs the two parts as
+    12 to 13, and padded frames count there. The products are not divided by the width, in either.
+
+    Parameters
+    ----------
+    student : N + 1 layers, each (B, L, D).
+    teacher : N + 1 layers, each (B, L, E); D and E may differ.
+    lengths : (B,) frames that count; None when all do.
+
+    Returns
+    -------
+    The loss, and its (2 N + 1,) terms, detached: those of layers 0 to N, then those of the pairs (l - 1, l).
+    """
+    batch, size, _ = student[0].shape
+    if lengths is None:
+        pairs = batch * size**2
+    else:
+        pairs = int(lengths.square().sum())
+        valid = valid_mask(lengths, size, student[0].device)[:, :, None]  # (B, L, 1)
+        student, teacher = ([layer * valid for layer in layers] for layers in (student, teacher))
+
+    def gram(layers: Sequence[Tensor], a: int, b: int) -> Tensor:
+        return layers[a] @ layers[b].transpose(1, 2)  # (B, L, L)
+
+    count = len(student)
+    both = [(layer, layer) for layer in range(count)] + [(layer - 1, layer) for layer in range(1, count)]
+    with torch.autocast(student[0].device.type, enabled=False):  # sums of hundreds of products
+        terms = [(gram(student, a, b) - gram(teacher, a, b)).square().sum() / pairs for a, b in both]
+    losses = torch.stack(terms)
+    return losses.sum(), losses.detach()
+
+
+def cluster_loss(
+    logits: Tensor, clusters: Tensor, mask: Tensor, lengths: Tensor | None, unmasked_weight: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """HuBERT's loss (Hsu et al., 2021, arXiv 2106.07447, equations 1 and 2), which DiceHuBERT takes for distillation.
+
+    L = mean over masked frames of -log p(cluster) + unmasked_weight x the same of the other frames.
+
+    Parameters
+    ----------
+    logits : (B, L, K).
+    clusters : (B, L) int64, each frame's.
+    mask : (B, L), True where the frame was hidden.
+    lengths : (B,) frames that count; None when all do.
+
+    Returns
+    -------
+    The loss, and (3,) detached: the masked frames' part, the others', the share of masked frames whose cluster is the
+    likeliest.
+    """
+    valid = torch.ones_like(mask) if lengths is None else valid_mask(lengths, mask.size(1), mask.device)
+    losses = F.cross_entropy(logits.transpose(1, 2), clusters, reduction="none")  # (B, L)
+    found = (logits.detach().argmax(2) == clusters).to(losses.dtype)
+    masked, seen, share = (
+        values[frames].sum() / frames.sum().clamp(min=1)  # a short utterance may have all its frames masked
+        for values, frames in ((losses, mask & valid), (losses, ~mask & valid), (found, mask & valid))
+    )
+    return masked + unmasked_weight * seen, torch.stack([masked, seen, share]).detach()
+
+
 def mse(student: Sequence[Tensor], teacher: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
     """(N,) mean squared errors of N layers (B, L, D) over the frames that count."""
     if lengths is None:

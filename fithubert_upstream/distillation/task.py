@@ -1,93 +1,57 @@
 """What is learned, whatever drives the training loop: student, frozen teachers and their losses."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.load import load_fithubert
 from ..data.loader import AudioLoader
 from ..data.targets import Targets
 from ..errors import FitHubertError
-from ..models.config import FitHubertConfig
-from ..models.fithubert import FitHubert, build_heads
-from ..teachers.teachers import HubertTeacher, Teacher, load_teacher
+from ..models.fithubert import FitHubert
+from ..teachers.teacher import Teacher
+from ..teachers.teachers import load_teacher
 from .config import DistillationConfig, LossConfig
 from .losses import hint_loss, pooled_loss, prediction_loss
+from .objectives.gradients import scale_feature_gradient, scale_layer_gradients
+from .objectives.learner import Learner
+from .objectives.lessons import Lesson, as_lessons, check_heads, check_layers
+from .start import new_student
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """A teacher, which of its layers (counted from 1) the student's heads learn, one each, and how much it counts.
+class Task(nn.Module):
+    """A student, its teachers and a loss; each objective is a subclass (`objectives`)."""
 
-    `layers` None stands for the numbers of the heads' own layers; `heads` are the student's layers that learn, None
-    for its `head_layers`, which the first teacher always has.
-    """
+    error_names: list[str]  # what the errors that come with a loss are of
 
-    teacher: Teacher
-    layers: tuple[int, ...] | None = None
-    weight: float = 1.0
-    heads: tuple[int, ...] | None = None
-
-
-class Learner(nn.Module):
-    """All that is trained: a student, whose heads are for the first teacher, and heads for each further one."""
-
-    def __init__(self, student: FitHubert, further: Sequence[tuple[Sequence[int], int]] = ()):
-        """further : for each teacher after the first, the student's layers that learn from it, and its width."""
+    def __init__(
+        self,
+        learner: Learner,
+        teachers: Sequence[Teacher],
+        teacher_layers: Sequence[tuple[int, ...]],
+        loss: LossConfig | None,
+    ):
+        """teacher_layers : which of each teacher's layers are learned, counted from 1 and rising."""
         super().__init__()
-        self.student = student
-        self.further = nn.ModuleList(build_heads(student.config, layers, width) for layers, width in further)
-
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[list[Tensor]], Tensor]:
-        """What `FitHubert.forward` gives, a list of predictions for each teacher."""
-        if not self.further:
-            predictions, frames = self.student(waveforms, lengths)
-            return [predictions], frames
-        student = self.student
-        samples = torch.full((len(waveforms),), waveforms.size(1)) if lengths is None else lengths
-        encoded, frames = student.encode(waveforms, samples), student.frame_lengths(samples)
-        return [student.project(encoded, frames, heads) for heads in (student.heads, *self.further)], frames
-
-
-class DistillationTask(nn.Module):
-    """Distillation into hint heads (FitHuBERT: student layer l learns teacher layer l) or prediction heads (Kerpicci),
-    from one teacher or several.
-
-    Raises FitHubertError when a teacher's depth or width is not what the student was built for.
-    """
-
-    def __init__(self, student: FitHubert, *lessons: Teacher | Lesson, loss: LossConfig | None = None):
-        super().__init__()
-        config = student.config
-        lessons = [lesson if isinstance(lesson, Lesson) else Lesson(lesson) for lesson in lessons]
-        first = lessons[0].teacher
-        if config.head_dim != first.width:
-            raise FitHubertError(
-                f"teacher {first.name}: expected width {config.head_dim} (student.head_dim), found {first.width}; "
-                f"set student.head_dim: {first.width}"
-            )
-        self.heads = [_check_heads(config, lesson, first) for lesson in lessons]
-        self.teacher_layers = [_check_layers(config, *pair) for pair in zip(lessons, self.heads, strict=True)]
-        self.weights = [lesson.weight for lesson in lessons]
-        further = [(heads, lesson.teacher.width) for heads, lesson in zip(self.heads, lessons, strict=True)][1:]
-        self.learner = Learner(student, further)
-        self.teachers = nn.ModuleList(lesson.teacher for lesson in lessons)
+        self.learner = learner
+        self.teachers = nn.ModuleList(teachers)
+        self.teacher_layers = list(teacher_layers)
         self.loss_config = loss or LossConfig()
 
     @classmethod
-    def from_config(cls, config: DistillationConfig) -> "DistillationTask":
+    def from_config(cls, config: DistillationConfig) -> Self:
         """A fresh student beside the teachers that the config names."""
         teachers = config.teachers or (config.teacher,)
         lessons = [Lesson(load_teacher(of), of.layers, of.weight, of.heads) for of in teachers]
-        student = FitHubert(config.student)
-        if config.init_from_teacher:
-            copy_first_layers(lessons[0].teacher, student)
-        elif config.init is not None:
-            begin_as(student, config.init)
-        return cls(student, *lessons, loss=config.loss)
+        student = new_student(config, lessons[0].teacher)
+        task = cls(student, *lessons, loss=config.loss)
+        if config.feature_grad_scale != 1:
+            scale_feature_gradient(student, config.feature_grad_scale)
+        if config.layer_grad_scale:
+            scale_layer_gradients(student)
+        return task
 
     @property
     def student(self) -> FitHubert:
@@ -99,15 +63,9 @@ class DistillationTask(nn.Module):
         return self.teachers[0]
 
     @property
-    def layers(self) -> tuple[int, ...]:
-        """The student's heads, by the number of their layer."""
-        return self.student.config.head_layers
-
-    @property
-    def error_names(self) -> list[str]:
-        """What the errors that come with a loss are of; the last of the first teacher's are what a run selects by."""
-        first, *further = ([f"layer_{layer}" for layer in heads] for heads in self.heads)
-        return first + [f"teacher_{number}_{name}" for number, names in enumerate(further, 2) for name in names]
+    def selected(self) -> int:
+        """The place, among the errors, of the one by which a run selects its best student."""
+        raise NotImplementedError
 
     def forward(
         self,
@@ -116,7 +74,7 @@ class DistillationTask(nn.Module):
         clean: Tensor | None = None,
         targets: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The loss of a batch and the errors of the learned layers, `error_names` (hint heads: their MSEs).
+        """The loss of a batch and the errors that `error_names` lists, detached.
 
         A frame that the time reduction would drop (an odd last one) takes no part, as in the official code.
 
@@ -139,30 +97,30 @@ class DistillationTask(nn.Module):
         targets: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What `forward` gives, by way of `learner`: `self.learner`, or what a training loop wrapped it in."""
-        if targets is None:
-            heard = waveforms if clean is None else clean
-            wanted = [self._ask(number, heard, lengths) for number in range(len(self.teachers))]
-        else:
-            wanted = [kept.unbind(2) for kept in targets]  # each N of (B, L, D)
-        predictions, frames = learner(waveforms, lengths)
-        frames = self._whole(frames)
-        size = int(frames.max())
-        valid = frames if bool((frames != size).any()) else None
-        total, errors = 0.0, []
-        for number, teacher in enumerate(self.teachers):
-            # under autocast they may be halves
-            learned, known = (
-                [layer[:, :size].float() for layer in layers] for layers in (predictions[number], wanted[number])
-            )
-            if teacher.pooled:
-                loss, error = pooled_loss(learned, [layer[:, 0] for layer in known], valid)
-            elif self.student.config.head_kind == "hint":
-                loss, error = hint_loss(learned, known, valid, self.loss_config.hint_weight, self.loss_config.kind)
-            else:
-                loss, error = prediction_loss(learned, known, valid)
-            total = total + self.weights[number] * loss
-            errors.append(error)
-        return total, torch.cat(errors)
+        raise NotImplementedError
+
+    def prepare(
+        self,
+        loaders: Mapping[str, AudioLoader],
+        folder: str | None,
+        rank: int = 0,
+        world_size: int = 1,
+        barrier: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Compute, before the first update, what is kept in `folder` (`data.targets`), and let the loaders bring it.
+
+        Parameters
+        ----------
+        loaders : of `train` and perhaps `valid`.
+        folder : None where nothing is kept.
+        rank, world_size : this process among those that share the work.
+        barrier : lets processes wait for each other.
+        """
+        if folder is None:
+            return
+        for split, loader in loaders.items():
+            self.keep_targets(loader, Path(folder) / split, rank, world_size)
+        barrier()
 
     def keep_targets(self, loader: AudioLoader, folder: Path, rank: int = 0, world_size: int = 1) -> None:
         """Let the loader bring the teachers' layers from `folder`, the first one's from there and each further one's
@@ -179,6 +137,21 @@ class DistillationTask(nn.Module):
         """(B,) samples -> (B,) frames that take part in the loss."""
         return self._whole(self.student.frame_lengths(lengths))
 
+    def wanted(
+        self, waveforms: Tensor, lengths: Tensor | None, clean: Tensor | None, targets: Sequence[Tensor] | None
+    ) -> list[Sequence[Tensor]]:
+        """The layers to learn of each teacher, N of (B, L, D), from what `forward` takes."""
+        if targets is not None:
+            return [kept.unbind(2) for kept in targets]
+        heard = waveforms if clean is None else clean
+        return [self._ask(number, heard, lengths) for number in range(len(self.teachers))]
+
+    def counted(self, frames: Tensor) -> tuple[int, Tensor | None]:
+        """(B,) frames -> those that take part in the loss: the most of an utterance, and (B,) or None if all do."""
+        frames = self._whole(frames)
+        size = int(frames.max())
+        return size, frames if bool((frames != size).any()) else None
+
     def _ask(self, number: int, waveforms: Tensor, lengths: Tensor | None) -> list[Tensor]:
         layers = self.teacher_layers[number]
         found = self.teachers[number](waveforms, lengths, layers[-1])
@@ -189,102 +162,74 @@ class DistillationTask(nn.Module):
         return frames // reduction * reduction
 
 
-def _check_heads(config: FitHubertConfig, lesson: Lesson, first: Teacher) -> tuple[int, ...]:
-    """The student's layers that learn from a teacher."""
-    teacher, heads = lesson.teacher, lesson.heads
-    if teacher is first:
-        if teacher.pooled:
-            raise FitHubertError(
-                f"teacher {teacher.name}: expected a frame-level teacher first, found an utterance-level one; "
-                "list it second in teachers"
-            )
-        if heads is not None:
-            raise FitHubertError(
-                f"teacher {teacher.name}: expected no heads for the first teacher, found {heads}; "
-                "its heads are student.head_layers"
-            )
-    heads = config.head_layers if heads is None else heads
-    if config.head_kind == "hint" and max(heads, default=0) > config.num_layers:
-        raise FitHubertError(
-            f"teacher {teacher.name}: expected heads on the student's layers 1 to {config.num_layers}, found {heads}"
-        )
-    return heads
+class DistillationTask(Task):
+    """Distillation into hint heads (FitHuBERT: student layer l learns teacher layer l) or prediction heads (Kerpicci),
+    from one teacher or several.
 
-
-def _check_layers(config: FitHubertConfig, lesson: Lesson, heads: tuple[int, ...]) -> tuple[int, ...]:
-    """The teacher's layers that the student's heads learn, one each."""
-    teacher, layers = lesson.teacher, lesson.layers
-    if teacher.pooled and layers is None:
-        return (1,) * len(heads)
-    if layers is None:
-        if config.head_kind == "hint" and lesson.heads is None:
-            _expect_every_layer(config, teacher)
-    elif len(layers) != len(heads):
-        raise FitHubertError(
-            f"teacher {teacher.name}: expected in layers one for each of the student's {len(heads)} heads {heads}, "
-            f"found {layers}"
-        )
-    name = "teacher.layers" if layers is not None else "student.head_layers" if lesson.heads is None else "heads"
-    layers = heads if layers is None else layers
-    if max(layers, default=0) not in range(1, teacher.num_layers + 1):
-        raise FitHubertError(
-            f"teacher {teacher.name}: expected its layers {layers} ({name}), found layers "
-            f"1 to {teacher.num_layers}; set {name} to some of these"
-        )
-    return layers
-
-
-def _expect_every_layer(config: FitHubertConfig, teacher: Teacher) -> None:
-    """Without a choice of layers, hints are for as many as there are, in student and teacher."""
-    every_layer = tuple(range(1, config.num_layers + 1))
-    if config.head_layers != every_layer:
-        raise FitHubertError(
-            f"expected a prediction head on every student layer {every_layer}, found {config.head_layers}; "
-            "leave head_layers out of the student config, or say in teacher.layers what each head learns"
-        )
-    if config.num_layers != teacher.num_layers:
-        raise FitHubertError(
-            f"teacher {teacher.name}: expected {config.num_layers} layers (student.num_layers), found "
-            f"{teacher.num_layers}; hint heads need as many, so set student.num_layers: {teacher.num_layers}, or "
-            "choose the pairs with student.head_layers and teacher.layers"
-        )
-
-
-def copy_first_layers(teacher: Teacher, student: FitHubert) -> None:
-    """Let the student begin as the teacher's convolutions and first layers; its heads stay as they are.
-
-    Raises FitHubertError when the teacher is no HuBERT or wav2vec 2.0, or has other shapes.
+    Raises FitHubertError when a teacher's depth or width is not what the student was built for.
     """
-    if not isinstance(teacher, HubertTeacher):
-        raise FitHubertError(
-            f"teacher {teacher.name}: expected HuBERT or wav2vec 2.0, whose layers a student can begin with, found "
-            f"{type(teacher).__name__}; set init_from_teacher: false"
-        )
-    there = teacher.model.state_dict()
-    wanted = {name: tensor for name, tensor in student.state_dict().items() if not name.startswith("heads.")}
-    for name, tensor in wanted.items():
-        found = tuple(there[name].shape) if name in there else "no such weight"
-        if found != tensor.shape:
+
+    def __init__(self, student: FitHubert, *lessons: Teacher | Lesson, loss: LossConfig | None = None):
+        config = student.config
+        lessons = as_lessons(lessons)
+        first = lessons[0].teacher
+        if config.head_dim != first.width:
             raise FitHubertError(
-                f"teacher {teacher.name}: expected {name} of shape {tuple(tensor.shape)} for a student that begins "
-                f"with its layers, found {found}; give the student the teacher's shapes, or set init_from_teacher: "
-                "false"
+                f"teacher {first.name}: expected width {config.head_dim} (student.head_dim), found {first.width}; "
+                f"set student.head_dim: {first.width}"
             )
-    student.load_state_dict({name: there[name].clone() for name in wanted}, strict=False)
+        heads = [check_heads(config, lesson, first) for lesson in lessons]
+        layers = [check_layers(config, *pair) for pair in zip(lessons, heads, strict=True)]
+        super().__init__(self.build_learner(student, lessons, heads), [of.teacher for of in lessons], layers, loss)
+        self.heads = heads
+        self.weights = [lesson.weight for lesson in lessons]
+
+    @staticmethod
+    def build_learner(student: FitHubert, lessons: Sequence[Lesson], heads: Sequence[tuple[int, ...]]) -> Learner:
+        pairs = zip(heads, lessons, strict=True)
+        return Learner(student, [(layers, lesson.teacher.width) for layers, lesson in pairs][1:])
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The student's heads, by the number of their layer."""
+        return self.student.config.head_layers
+
+    @property
+    def error_names(self) -> list[str]:
+        """The learned layers; hint heads have their MSEs."""
+        first, *further = ([f"layer_{layer}" for layer in heads] for heads in self.heads)
+        return first + [f"teacher_{number}_{name}" for number, names in enumerate(further, 2) for name in names]
+
+    @property
+    def selected(self) -> int:
+        """The first teacher's last layer."""
+        return len(self.layers) - 1
+
+    def loss(
+        self,
+        learner: nn.Module,
+        waveforms: Tensor,
+        lengths: Tensor | None = None,
+        clean: Tensor | None = None,
+        targets: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        wanted = self.wanted(waveforms, lengths, clean, targets)
+        predictions, frames = learner(waveforms, lengths)
+        size, valid = self.counted(frames)
+        total, errors = 0.0, []
+        for number, teacher in enumerate(self.teachers):
+            learned, known = cut(predictions[number], size), cut(wanted[number], size)
+            if teacher.pooled:
+                loss, error = pooled_loss(learned, [layer[:, 0] for layer in known], valid)
+            elif self.student.config.head_kind == "hint":
+                loss, error = hint_loss(learned, known, valid, self.loss_config.hint_weight, self.loss_config.kind)
+            else:
+                loss, error = prediction_loss(learned, known, valid)
+            total = total + self.weights[number] * loss
+            errors.append(error)
+        return total, torch.cat(errors)
 
 
-def begin_as(student: FitHubert, name: str) -> None:
-    """Give the student the weights of another one's file, or of an embedded one; heads that do not fit it are left out.
-
-    Raises FitHubertError where anything but heads has another shape.
-    """
-    there = load_fithubert(name).state_dict()
-    here = student.state_dict()
-    fits = {key: tensor for key, tensor in there.items() if key in here and tensor.shape == here[key].shape}
-    for key in sorted(here.keys() | there.keys()):
-        if key not in fits and not key.startswith("heads."):
-            found, expected = (tuple(part[key].shape) if key in part else "none" for part in (there, here))
-            raise FitHubertError(
-                f"init {name}: expected a student of the same shape, found {key} {found} there and {expected} here"
-            )
-    student.load_state_dict(here | fits)
+def cut(layers: Sequence[Tensor], size: int) -> list[Tensor]:
+    """The first `size` frames of each, in float32: under autocast and on disk they may be halves."""
+    return [layer[:, :size].float() for layer in layers]

@@ -1,4 +1,4 @@
-"""Distillation from a laptop to many GPUs: Lightning Fabric around a DistillationTask."""
+"""Distillation from a laptop to many GPUs: Lightning Fabric around a `Task`."""
 
 import argparse
 import math
@@ -20,11 +20,12 @@ from ..models.fithubert import FitHubert
 from ..runs.parser import add_run_flags, run_folder
 from ..runs.stop_signal import StopSignal
 from .log import Stopwatch, TrainLog, draw_losses, peak_memory
+from .objectives.table import build_task
 from .optimizer import build_optimizer, learning_rate
 from .processes import build_fabric, cpu_group, gather, highest
 from .recipe import RunConfig, check_same_run, read_run_config
 from .state import get_random_state, has_state, read_state, set_random_state, write_state
-from .task import DistillationTask
+from .task import Task
 
 with from_extra("distill", "distillation"):
     from lightning_fabric import Fabric
@@ -81,11 +82,9 @@ class Training:
         if config.train.data.valid:
             self.valid_loader = build_dataloader(config.train.data, trainer.seed, split="valid", **shard)
         fabric.to_device(self.task.teachers)
-        if config.train.data.targets:
-            for split, loader in {"train": self.loader, "valid": self.valid_loader}.items():
-                if loader is not None:
-                    self.task.keep_targets(loader, Path(config.train.data.targets) / split, **shard)
-            fabric.barrier()
+        loaders = {"train": self.loader, "valid": self.valid_loader}
+        loaders = {split: loader for split, loader in loaders.items() if loader is not None}
+        self.task.prepare(loaders, config.train.data.targets, **shard, barrier=fabric.barrier)
         epoch = len(self.loader.sampler.plan) / self.batches_an_update  # in updates
         self.steps = trainer.steps or math.ceil(trainer.epochs * epoch)
         self.valid_every = trainer.valid_every or math.ceil(epoch)
@@ -103,8 +102,8 @@ class Training:
         if has_state(self.last):
             self.load()
 
-    def build_task(self) -> DistillationTask:
-        return DistillationTask.from_config(self.config.model)
+    def build_task(self) -> Task:
+        return build_task(self.config.model)
 
     def build_optimizer(self, fused: bool) -> torch.optim.Optimizer:
         return build_optimizer(self.task.learner, self.config.train.optimizer, fused)
@@ -201,15 +200,15 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The (first teacher's) last layer's error over all frames of the validation set; the authors select by its
-        MSE."""
+        """The error that the task selects by, over all frames of the validation set: with hint heads the (first
+        teacher's) last layer's, as the authors do."""
         self.learner.eval()
         total = torch.zeros(2, dtype=torch.float64)  # squared error x frames, frames
         for batch in self.valid_loader:
             frames = self.task.frames(batch.lengths).sum()
             with self.fabric.autocast():
                 _, errors = self.task.loss(self.task.learner, *self._to_device(batch))
-            total += torch.stack([errors[len(self.task.layers) - 1].cpu() * frames, frames])
+            total += torch.stack([errors[self.task.selected].cpu() * frames, frames])
         self.learner.train()
         error, frames = self.fabric.all_reduce(total, reduce_op="sum").tolist()
         valid = error / frames
@@ -243,7 +242,7 @@ class Training:
             state = {
                 self.student_key: self.task.student.state_dict(),
                 CONFIG_KEY: self.task.student.config.to_dict(),
-                "further_heads": self.task.learner.further.state_dict(),
+                "further_heads": self.task.learner.beside(),
                 "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),  # the scaler of 16-mixed
                 "precision_name": self.fabric.strategy.precision.precision,
@@ -282,7 +281,7 @@ class Training:
                 f"{state['step']}; raise trainer.steps, or choose another name with -n"
             )
         self.task.student.load_state_dict(state[self.student_key])
-        self.task.learner.further.load_state_dict(state.get("further_heads", {}))
+        self.task.learner.load_beside(state.get("further_heads", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step, self.best, self.waited = state["step"], state["best"], state["waited"]

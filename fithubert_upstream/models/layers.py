@@ -143,3 +143,9 @@ class TransformerLayer(nn.Module):
         if self.fc1 is not None and self.fc2 is not None:
             x = x + self.dropout(self.fc2(self.activation_dropout(gelu(self.fc1(x)))))
         return self.ffn_norm(x), handed
+
+
+def hide(x: Tensor, mask: Tensor, vector: Tensor) -> Tensor:
+    """Put a vector (D,) in the place of the frames of x (B, L, D) that are True in a mask (B, L)."""
+    mask = F.pad(mask, (0, x.size(1) - mask.size(1)))  # x may have frames more, of waveforms that are too short
+    return torch.where(mask[:, :, None], vector.to(x.dtype), x)

@@ -12,8 +12,8 @@ from ..checkpoints.student import CONFIG_KEY, STUDENT_KEY
 from ..checkpoints.torch_files import misfit
 from ..data.loader import DataConfig, build_dataloader
 from ..distillation.config import DistillationConfig
+from ..distillation.objectives.table import build_task
 from ..distillation.remembered import with_absolute_paths
-from ..distillation.task import DistillationTask
 from ..errors import FitHubertError
 from ..files import atomic_path
 from ..runs.precision import choose_precision
@@ -23,7 +23,7 @@ STATE_KEY = "FitHubert_State"
 
 
 class UpstreamPretrainExpert(nn.Module):
-    """The interface of s3prl's `pretrain/*/pretrain_expert.py` around a DistillationTask.
+    """The interface of s3prl's `pretrain/*/pretrain_expert.py` around a `Task` of distillation.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class UpstreamPretrainExpert(nn.Module):
         self.precision, why = choose_precision(precision, torch.device(device).type)
         if why:
             print(f"[pretrain] {why}")
-        self.task = DistillationTask.from_config(self.config)
+        self.task = build_task(self.config)
         self.dataloader = build_dataloader(data, self.data_seed)
         if data.targets:
             self.task.teachers.to(device)
-            self.task.keep_targets(self.dataloader, Path(data.targets) / "train")
+        self.task.prepare({"train": self.dataloader}, data.targets)
         self.parallel_task = nn.DataParallel(self.task) if multi_gpu else self.task
         self.consumed = 0  # batches
         self.random_state: dict | None = None
@@ -100,7 +100,7 @@ class UpstreamPretrainExpert(nn.Module):
             "data_seed": self.data_seed,
             "corpus": self.dataloader.corpus,
             "random_state": _get_random_state(),
-            "further_heads": self.task.learner.further.state_dict(),
+            "further_heads": self.task.learner.beside(),
         }
         return all_states
 
@@ -110,7 +110,7 @@ class UpstreamPretrainExpert(nn.Module):
             raise FitHubertError(f"expected a checkpoint that fits its own config, found another: {found}")
         self.task.student.load_state_dict(init_ckpt[STUDENT_KEY])
         state = init_ckpt[STATE_KEY]
-        self.task.learner.further.load_state_dict(state.get("further_heads", {}))
+        self.task.learner.load_beside(state.get("further_heads", {}))
         self.consumed = self.dataloader.sampler.consumed = state["consumed"]
         self.data_seed = self.dataloader.sampler.seed = state["data_seed"]
         self.random_state = state["random_state"]

@@ -1,6 +1,7 @@
 """What is learned in the two steps of pruning: to be like the teacher, and in the first also to be small."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,14 @@ class Learner(nn.Module):
         states, frames = functional_call(self.states, weights, (waveforms, lengths))
         return self.further.maps(states), frames, gates.expected_size()
 
+    def beside(self) -> dict[str, Tensor]:
+        """What is trained beside the student, for a checkpoint of the run."""
+        return self.further.state_dict()
+
+    def load_beside(self, state: dict[str, Tensor]) -> None:
+        """Restore what `beside` gave."""
+        self.further.load_state_dict(state)
+
 
 class PruningTask(nn.Module):
     """The loss of a student that begins as its teacher: what `DistillationTask` is to a training loop.
@@ -80,6 +89,11 @@ class PruningTask(nn.Module):
     @property
     def gates(self) -> Gates | None:
         return self.learner.further.gates
+
+    @property
+    def selected(self) -> int:
+        """Which of the errors a run selects by: the last layer's."""
+        return len(self.layers) - 1
 
     @property
     def error_names(self) -> list[str]:
@@ -120,6 +134,9 @@ class PruningTask(nn.Module):
         penalty = lagrangian(sparsity, self.target, self.learner.further.multipliers)
         measured = torch.stack([sparsity.detach(), torch.full_like(sparsity, self.target)])
         return loss + penalty, torch.cat([errors, measured])
+
+    def prepare(self, loaders: Any, targets: None, **processes: Any) -> None:
+        """Nothing has to be there before the first update."""
 
     def frames(self, lengths: Tensor) -> Tensor:
         """(B,) samples -> (B,) frames that take part in the loss."""

@@ -1,11 +1,8 @@
 """Which versions run here: the package's own, and those of what it stands on."""
 
-import os
 import platform
-import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 # The one place; setup.py reads it too. A source tree on PYTHONPATH has no metadata to ask.
 VERSION = "0.2.0"
@@ -19,30 +16,6 @@ def versions() -> dict[str, str]:
         "s3prl": s3prl_version(),
         **{name: version(name) for name in ("torch", "torchaudio")},
     }
-
-
-def commit() -> str | None:
-    """The git commit that this package is run from, with "+" where files differ from it; None of an installed one."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():  # a checkout may lie in another's folder
-        return None
-    words = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=20, check=True).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):  # no git, or a checkout of another user
-        return None
-
-
-def hardware() -> str:
-    """The machine's name for its processor, with the number of cores that this process may use."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # not Linux, or an ARM
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
 
 
 def s3prl_version() -> str:

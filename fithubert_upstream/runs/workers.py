@@ -5,11 +5,17 @@ user's script first: without `if __name__ == "__main__":` that trains once more.
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+def available_cores() -> int:
+    """Cores that this process may use: of a job of Slurm those that it was given."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -153,7 +153,8 @@ def convert_all(kinds: tuple, value: Any, where: str) -> tuple:
     of = kinds[0]
     if of is str and isinstance(value, str):
         value = [value]
-    expected = "blocks" if dataclasses.is_dataclass(of) else "numbers" if of in (int, float) else "words"
+    words = "lists" if typing.get_origin(of) is tuple else "words"
+    expected = "blocks" if dataclasses.is_dataclass(of) else "numbers" if of in (int, float) else words
     if not isinstance(value, list | tuple):
         raise FitHubertError(f"{where}: expected a list of {expected}, found {value!r}")
     if kinds[-1] is not Ellipsis and len(value) != len(kinds):

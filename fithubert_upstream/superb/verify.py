@@ -1,14 +1,21 @@
 """Whether the results in a folder can be had again: their stored checkpoints are evaluated once more."""
 
+import contextlib
 import json
+import os
 import shlex
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from ..downstream import run as run_downstream
 from ..errors import FitHubertError
+from ..models.inference import INFERENCE_VARIABLES
 from ..report import aligned_table
+from ..runs.provenance import device_name
 from .upstreams import digest_of
 
 
@@ -61,22 +68,41 @@ def _evaluate(folder: Path, result: dict[str, Any]) -> tuple[dict[str, float], s
         flags[flags.index("-c") + 1] = str(folder / "config.yaml")
         if "-k" in flags and digest_of(flags[flags.index("-k") + 1]) != result["settings"]["ckpt"]:
             return {}, f"{flags[flags.index('-k') + 1]} is not the upstream's file that was tested"
-        return _again(flags)
+        return _again(flags, result)
     at = flags.index("-e") + 1
     tested = folder / Path(flags[at]).name if Path(flags[at]).suffix == ".ckpt" else folder  # it may have moved
     if tested.is_file() and digest_of(str(tested)) != result["checkpoint"]:
         return {}, f"{tested.name} is not the checkpoint that was tested"
     flags[at] = str(tested)
-    return _again(flags)
+    return _again(flags, result)
 
 
-def _again(flags: list[str]) -> tuple[dict[str, float], str]:
-    """What `fithubert downstream` logs with these flags, in a folder of its own."""
-    with tempfile.TemporaryDirectory() as temporary:
+def _again(flags: list[str], result: dict[str, Any]) -> tuple[dict[str, float], str]:
+    """What `fithubert downstream` logs with these flags, in a folder of its own, and what may make it differ."""
+    there = result.get("device", device_name())
+    remark = "" if there == device_name() else f"differs; it was made on {there}"
+    with tempfile.TemporaryDirectory() as temporary, _as_then(result):
         try:
-            return run_downstream.main([*flags, "-p", temporary]), ""
+            return run_downstream.main([*flags, "-p", temporary]), remark
         except FitHubertError as error:
             return {}, str(error)
+
+
+@contextlib.contextmanager
+def _as_then(result: dict[str, Any]) -> Iterator[None]:
+    """As many threads, and the same way to run a student, as when the result was made."""
+    threads, settings = torch.get_num_threads(), result["settings"]
+    before = {name: os.environ.pop(name, None) for name in INFERENCE_VARIABLES}
+    os.environ.update({name: settings[name] for name in INFERENCE_VARIABLES if name in settings})
+    torch.set_num_threads(result.get("threads", threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def report(verdicts: list[Verdict]) -> str:

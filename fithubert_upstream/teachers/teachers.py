@@ -23,95 +23,17 @@ from ..checkpoints.load import load_fithubert
 from ..checkpoints.speaker import load_speaker_encoder
 from ..checkpoints.whisper import load_whisper
 from ..errors import FitHubertError, from_extra
-from ..models.fithubert import FitHubert
-from ..models.lengths import FIRST_FRAME, FRAME_RATE, valid_mask
+from ..models.lengths import FIRST_FRAME, FRAME_RATE
 from ..models.speaker_encoder import WIDTH
 from ..models.whisper import SHIFT
 from .config import TeacherConfig
+from .derived import GroupTeacher
+from .teacher import HubertTeacher, Teacher
 
-TEACHER_FRAMES_IN_A_SECOND = 49  # what the student's own frame count is made to match: HuBERT's convolutions
 WHISPER_CONTEXT = 10 * SAMPLE_RATE
 
 TRANSFORMERS_TYPES = ("hubert", "wav2vec2", "wavlm")
 TORCHAUDIO_BUNDLES = ("HUBERT_BASE", "WAV2VEC2_BASE", "WAVLM_BASE", "WAVLM_BASE_PLUS")
-
-
-class Teacher(nn.Module):
-    """A frozen speech model: (B, T) waveforms -> its N layers, each (B, L, D).
-
-    Always in eval mode, even when the parent module is set to train: dropout would add noise to the targets.
-    """
-
-    pooled = False  # whether its layers are one frame each, of a whole utterance
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name = ""
-        self.num_layers = 0
-        self.width = 0
-
-    def layers(self, waveforms: Tensor, depth: int | None) -> list[Tensor]:
-        """(B, T) waveforms of which nothing is padding -> the first `depth` layers or more, each (B, L, D)."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None, depth: int | None = None) -> list[Tensor]:
-        """The targets of a batch.
-
-        Parameters
-        ----------
-        waveforms : (B, T) float, 16 kHz, padded on the right.
-        lengths : (B,) samples of each utterance; None when nothing is padded.
-        depth : layers wanted; None for all. A model that can stops there.
-
-        Returns
-        -------
-        `depth` layers, each (B, L, D), zero past each utterance's end.
-        """
-        if lengths is None or bool((lengths == waveforms.size(1)).all()):
-            return self.layers(waveforms, depth)[:depth]
-        # The first norm takes its statistics over the padding too: a padded batch would give other targets.
-        singles = [
-            self.layers(wav[None, :n], depth)[:depth] for wav, n in zip(waveforms, lengths.tolist(), strict=True)
-        ]
-        return [
-            nn.utils.rnn.pad_sequence([layer[0] for layer in layers], batch_first=True)
-            for layers in zip(*singles, strict=True)
-        ]
-
-    def train(self, mode: bool = True) -> "Teacher":
-        return super().train(False)
-
-    def _freeze(self, name: str) -> None:
-        self.name = name
-        self.requires_grad_(False).eval()
-        layers = self(torch.zeros(1, SAMPLE_RATE))
-        self.num_layers, self.width = len(layers), layers[-1].size(2)
-        frames = {layer.size(1) for layer in layers}
-        if frames != {TEACHER_FRAMES_IN_A_SECOND} or {layer.size(2) for layer in layers} != {self.width}:
-            shapes = sorted({tuple(layer.shape[1:]) for layer in layers})
-            raise FitHubertError(
-                f"teacher {name}: expected layers of {TEACHER_FRAMES_IN_A_SECOND} frames for one second and one "
-                f"width, as HuBERT and wav2vec 2.0 give, found (frames, width) {shapes}"
-            )
-
-
-class HubertTeacher(Teacher):
-    """HuBERT Base or wav2vec 2.0 Base as our own model; a batch may be padded."""
-
-    def __init__(self, name: str, model: FitHubert):
-        super().__init__()
-        self.model = model
-        self._freeze(name)
-
-    @torch.no_grad()
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None, depth: int | None = None) -> list[Tensor]:
-        layers, frames = self.model.encode(waveforms, lengths, depth)
-        size = layers[-1].size(1)
-        if bool((frames == size).all()):
-            return layers
-        padding = ~valid_mask(frames, size, waveforms.device)[:, :, None]  # (B, L, 1)
-        return [layer.masked_fill_(padding, 0.0) for layer in layers]
 
 
 class TransformersTeacher(Teacher):
@@ -222,7 +144,8 @@ def load_teacher(config: TeacherConfig) -> Teacher:
     FitHubertError
         It is not there, its file is damaged, or it is none of the models that can be a teacher.
     """
-    return LOADERS[config.source](config)
+    teacher = LOADERS[config.source](config)
+    return teacher if config.groups is None else GroupTeacher(teacher, config.groups)
 
 
 def _from_transformers(model: str) -> Teacher:
@@ -242,7 +165,7 @@ def _from_transformers(model: str) -> Teacher:
     if kind == "wavlm":
         hubert.check_base(config, model)
         return TransformersTeacher(model)
-    return HubertTeacher(model, hubert.from_transformers(model, config))
+    return HubertTeacher(model, *hubert.from_transformers(model, config))
 
 
 def _from_s3prl(name: str, ckpt: str | None) -> Teacher:
@@ -263,8 +186,8 @@ def _from_s3prl(name: str, ckpt: str | None) -> Teacher:
         raise FitHubertError(
             f"teacher {name}: expected s3prl to build it{f' from {ckpt}' if ckpt else ''}, found: {_one_line(error)}"
         ) from error
-    model = hubert.from_s3prl(upstream, name)
-    return S3prlTeacher(name, upstream) if model is None else HubertTeacher(name, model)
+    found = hubert.from_s3prl(upstream, name)
+    return S3prlTeacher(name, upstream) if found is None else HubertTeacher(name, *found)
 
 
 def _from_torchaudio(bundle: str, ckpt: str | None) -> Teacher:
@@ -275,8 +198,12 @@ def _from_torchaudio(bundle: str, ckpt: str | None) -> Teacher:
     if bundle.startswith("WAVLM"):
         return TorchaudioTeacher(bundle, ckpt)
     if ckpt is not None:
-        return HubertTeacher(bundle, hubert.from_file(ckpt))
-    return HubertTeacher(bundle, hubert.from_state(_torchaudio_bundle(bundle).state_dict(), {}, bundle))
+        return HubertTeacher(bundle, *hubert.from_file(ckpt))
+    return HubertTeacher(bundle, *hubert.from_state(_torchaudio_bundle(bundle).state_dict(), {}, bundle))
+
+
+def _from_fairseq(path: str) -> Teacher:
+    return HubertTeacher(path, *hubert.from_file(path))
 
 
 def _from_fithubert(name: str) -> Teacher:
@@ -319,7 +246,7 @@ LOADERS: dict[str, Callable[[TeacherConfig], Teacher]] = {
     "transformers": lambda config: _from_transformers(config.model),
     "s3prl": lambda config: _from_s3prl(config.model, config.ckpt),
     "torchaudio": lambda config: _from_torchaudio(config.model, config.ckpt),
-    "fairseq": lambda config: HubertTeacher(config.ckpt or config.model, hubert.from_file(config.ckpt or config.model)),
+    "fairseq": lambda config: _from_fairseq(config.ckpt or config.model),
     "fithubert": lambda config: _from_fithubert(config.model),
     "whisper": lambda config: WhisperTeacher(config.model),
     "speaker": lambda config: SpeakerTeacher(config.model),

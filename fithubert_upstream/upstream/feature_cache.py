@@ -24,6 +24,7 @@ from ..compat.runs import wrapped_upstream
 from ..errors import FitHubertError
 from ..files import atomic_path
 from ..models.inference import Feature, stack_utterances
+from ..runs.provenance import processor
 
 RECOUNT = 0.02  # of the limit
 
@@ -169,7 +170,7 @@ def _upstream_digest(upstream: nn.Module, feature: str, identity: Iterable[str],
     # Kernels, and with them the last bits, change with these.
     machine = [
         torch.__version__,
-        str(device.type),
+        torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         torch.backends.cpu.get_cpu_capability(),
         str(torch.get_num_threads()),
     ]

@@ -4,7 +4,8 @@ Each returns an `UpstreamExpert` and takes what s3prl's runner passes: ckpt, mod
 """
 
 from ..checkpoints.download import fetch_checkpoint, is_url
-from ..checkpoints.load import RELEASES, locate
+from ..checkpoints.load import locate
+from ..checkpoints.releases import RELEASES
 from ..errors import FitHubertError, refuse_unknown
 
 
@@ -12,7 +13,7 @@ def fithubert(ckpt=None, model_config=None, refresh=False, **options):
     """The student in `ckpt` (a path or URL); without one, the authors' 960 h release."""
     if ckpt is None:
         check_source("fithubert", ckpt, model_config, refresh)
-        return fithubert_960h(refresh, **options)
+        return ENTRIES["fithubert_960h"](refresh=refresh, **options)
     if is_url(ckpt):
         return fithubert_url(ckpt, model_config, refresh, **options)
     return fithubert_local(ckpt, model_config, refresh, **options)
@@ -57,21 +58,6 @@ def hubert_mini(**options):
     return _embedded("hubert_mini", **options)
 
 
-def fithubert_960h(refresh=False, **options):
-    """FitHuBERT distilled from HuBERT Base on LibriSpeech 960 h, the authors' release."""
-    return _release("fithubert_960h", refresh, **options)
-
-
-def fithubert_100h(refresh=False, **options):
-    """FitHuBERT distilled from HuBERT Base on LibriSpeech 100 h, the authors' release."""
-    return _release("fithubert_100h", refresh, **options)
-
-
-def fitw2v2_960h(refresh=False, **options):
-    """The same student distilled from wav2vec 2.0 Base on LibriSpeech 960 h, the authors' release."""
-    return _release("fitw2v2_960h", refresh, **options)
-
-
 def whisper_local(ckpt, model_config=None, refresh=False, **options):
     """A Whisper encoder to compare with: a folder of transformers, a CTranslate2 model.bin or a folder with one."""
     from .whisper_expert import WhisperExpert
@@ -83,6 +69,19 @@ def whisper_local(ckpt, model_config=None, refresh=False, **options):
     return WhisperExpert(ckpt)
 
 
+def _release_entry(name):
+    """The entry of a release: s3prl's runner passes ckpt and model_config to every entry; a release brings its own."""
+
+    def entry(refresh=False, ckpt=None, model_config=None, sha256=None, **options):
+        check_source(name, ckpt, model_config, refresh)
+        _check_options(name, options, "refresh", "sha256")
+        return fithubert_local(*locate(name, None, refresh, sha256), **options)
+
+    entry.__name__ = entry.__qualname__ = name
+    entry.__doc__ = RELEASES[name].about
+    return entry
+
+
 ENTRIES = {
     entry.__name__: entry
     for entry in (
@@ -91,9 +90,7 @@ ENTRIES = {
         fithubert_url,
         fithubert_mini,
         hubert_mini,
-        fithubert_960h,
-        fithubert_100h,
-        fitw2v2_960h,
+        *map(_release_entry, RELEASES),
         whisper_local,
     )
 }
@@ -137,10 +134,3 @@ def _embedded(name, ckpt=None, model_config=None, refresh=False, **options):
     check_source(name, ckpt, model_config, refresh)
     _check_options(name, options)
     return fithubert_local(*locate(name), **options)
-
-
-def _release(name, refresh, ckpt=None, model_config=None, sha256=None, **options):
-    """s3prl's runner passes ckpt and model_config to every entry; a release brings its own."""
-    check_source(name, ckpt, model_config, refresh)
-    _check_options(name, options, "refresh", "sha256")
-    return fithubert_local(*locate(name, None, refresh, sha256), **options)

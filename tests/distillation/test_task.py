@@ -106,6 +106,20 @@ def test_the_loss_of_prediction_heads_is_that_of_each_utterance_on_its_own(kerpi
     torch.testing.assert_close(loss, errors.sum())
 
 
+def test_distilhuberts_student(kerpicci):
+    """The same without the norm behind the convolutions, whose gradient is a tenth (s3prl's feature_grad_mult)."""
+    kerpicci["student"] |= {"feature_norm": False}
+    gradients = []
+    for changes in ({}, {"feature_grad_scale": 0.1}):
+        torch.manual_seed(3)
+        task = DistillationTask.from_config(DistillationConfig.from_dict(kerpicci | changes)).eval()
+        first, there = task.student.layers[0].fc1.weight, task.teacher.model.layers[0].fc1.weight
+        assert torch.equal(first, there)
+        task(torch.randn(2, 8000))[0].backward()
+        gradients.append(task.student.feature_extractor.convs[2].weight.grad)
+    torch.testing.assert_close(gradients[1], 0.1 * gradients[0], atol=1e-9, rtol=1e-4)
+
+
 def test_prediction_heads_all_learn(kerpicci):
     task = DistillationTask.from_config(DistillationConfig.from_dict(kerpicci)).train()
     task(torch.randn(2, 8000))[0].backward()

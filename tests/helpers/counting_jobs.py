@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.errors import FitHubertError
 
 
@@ -14,6 +15,18 @@ class CountingJob:
     folder: Path
     seconds: float = 0.0
     fails: str = ""
+
+    task = TASKS["ks"]
+
+    @property
+    def identity(self) -> dict:
+        return {"seconds": self.seconds}
+
+    def note(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
 
     @property
     def result_file(self) -> Path:

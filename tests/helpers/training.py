@@ -11,10 +11,10 @@ from .tiny import STUDENT
 NO_DROPOUT = {name: 0.0 for name in ("dropout_input", "dropout", "attention_dropout", "activation_dropout")}
 
 
-def flags(world, folder, *words: str, student: dict | None = None, **trainer) -> list[str]:
-    """The command line of a run in `folder`."""
+def flags(world, folder, *words: str, student: dict | None = None, blocks: dict | None = None, **trainer) -> list[str]:
+    """The command line of a run in `folder`; `blocks` are further ones of the model's file."""
     model, recipe = folder.with_suffix(".model.yaml"), folder.with_suffix(".train.yaml")
-    content = {"student": STUDENT | (student or {}), "teacher": {"model": str(world / "teacher")}}
+    content = {"student": STUDENT | (student or {}), "teacher": {"model": str(world / "teacher")}, **(blocks or {})}
     model.write_text(yaml.safe_dump(content))
     data = {"train": [str(world / "corpus" / "train")], "valid": [str(world / "corpus" / "train" / "0")]}
     trainer = {"steps": 6, "precision": "32-true", "log_every": 1, "save_every": 3, "valid_every": 3, **trainer}

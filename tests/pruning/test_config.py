@@ -46,6 +46,7 @@ def test_the_mini_configs_and_words():
         ("model.gate_lr=0", "expected gate_lr above 0, found 0.0"),
         ("model.sparsity_warmup=1", "expected sparsity_warmup in"),
         ("model.teacher.layers=[1, 2]", "expected layers outside the teacher's block"),
+        ("model.teacher.groups=[[1, 2], [3]]", "no teacher.groups, found"),
         ("model.student.num_layers=3", "unknown key 'model.student.num_layers'"),
         ("trainer.steps=3", "did you mean 'prune.trainer.steps'"),
         ("prune.trainer.patience=2", "expected prune.trainer.patience 0"),

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from fithubert_upstream import register
-from fithubert_upstream.checkpoints import load
+from fithubert_upstream.checkpoints.releases import RELEASES
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.upstream import hubconf
 
 from ..conftest import REPO
+from ..helpers.family import ARM, MASK, STAR, write_distilhubert, write_lightning
 from ..helpers.official import write_official
 from ..helpers.tiny import SMALL
 
@@ -87,15 +88,35 @@ def test_releases_are_fetched_by_their_ids(server, cache, monkeypatch, name):
     """The authors' files stand in for: the real ones cannot be reached from a test."""
     folder, url, requests = server
     write_official(folder)
-    ckpt_id, yaml_id = load.RELEASES[name]
+    release = RELEASES[name]
+    ckpt_id, yaml_id = (address.rpartition("=")[2] for address in (release.ckpt, release.yaml))
     (folder / "official.ckpt").rename(folder / ckpt_id)
     (folder / "official.yaml").rename(folder / yaml_id)
-    monkeypatch.setattr(load, "GOOGLE_DRIVE", url + "/{}")
+    monkeypatch.setitem(RELEASES, name, release._replace(ckpt=f"{url}/{ckpt_id}", yaml=f"{url}/{yaml_id}"))
     upstream = hubconf.ENTRIES[name](ckpt=None, model_config=None, refresh=False)  # as s3prl's runner calls
     assert upstream.model.config.num_layers == 3 and requests == [f"/{ckpt_id}", f"/{yaml_id}"]
     if name == "fithubert_960h":
         hubconf.fithubert()
         assert len(requests) == 2
+
+
+@pytest.mark.parametrize("name", [name for name, release in RELEASES.items() if not name.startswith("fit")])
+def test_releases_of_the_family(server, cache, monkeypatch, name):
+    """Each by its addresses; tiny files in the authors' formats stand in."""
+    folder, url, requests = server
+    release = RELEASES[name]
+    if name.startswith("distil"):
+        files = [write_distilhubert(folder)]
+    else:
+        files = write_lightning(folder, {"arm": ARM, "mas": MASK, "sta": STAR}[name[:3]])[:2]
+    places = [f"{url}/{file.name}" for file in files]
+    monkeypatch.setitem(RELEASES, name, release._replace(ckpt=places[0], yaml=places[1] if places[1:] else None))
+    assert (release.yaml is None) == (len(files) == 1)
+    assert hubconf.ENTRIES[name](ckpt=None, model_config=None, refresh=False).model.config.time_reduction == 1
+    assert len(requests) == len(files) and hubconf.ENTRIES[name].__doc__ == release.about
+    assert all(address is None or address.startswith("https://") for address in release[:2])
+    with pytest.raises(FitHubertError, match=f"{name}: expected no ckpt"):
+        hubconf.ENTRIES[name](ckpt="x.ckpt")
 
 
 def test_sha256(server, cache):

@@ -1,7 +1,6 @@
 """What the synthetic corpora share: which voice speaks where, and a folder that is complete or not there."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from ...errors import FitHubertError
 from ...files import named, write_text
-from ...runs.workers import SpawnContext, leave_interrupts
+from ...runs.workers import SpawnContext, available_cores, leave_interrupts
 from ..state import DIGEST, FILES, changed, state_of
 from .espeak import Voice, all_voices, library_paths
 
@@ -138,7 +137,7 @@ def write_corpus(root: str | Path, corpus: Corpus, jobs: int | None = None, prog
     except OSError as error:
         raise FitHubertError(f"{root}: cannot be written ({error.strerror}); give another folder") from error
     try:
-        jobs = min(jobs or os.cpu_count() or 1, len(corpus.pieces))
+        jobs = min(jobs or available_cores(), len(corpus.pieces))
         _write_pieces(corpus.pieces, unfinished, jobs, root.name, progress)
         voices = {split: [asdict(voice) for voice in cast] for split, cast in corpus.speakers.items()}
         state = state_of({"": unfinished}, progress=False)

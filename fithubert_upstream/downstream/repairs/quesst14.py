@@ -6,7 +6,6 @@ The names are at the top of the module, so that other processes find them howeve
 import contextlib
 import functools
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +17,7 @@ from ...compat.runs import replaced
 from ...compat.s3prl import apply
 from ...corpora.layouts.quesst14 import DOCUMENTS, QUERIES, read_list, read_truth
 from ...errors import FitHubertError
-from ...runs.workers import SpawnContext, leave_interrupts
+from ...runs.workers import SpawnContext, available_cores, leave_interrupts
 from ..query_by_example.checks import import_dtw
 from ..query_by_example.mtwv import mtwv, read_scores
 
@@ -89,7 +88,7 @@ def matchers(max_workers: int | None = None) -> Inline | ProcessPoolExecutor:
 
     They start afresh: a fork would copy the locks of torch's threads.
     """
-    count = min(max_workers or os.cpu_count() or 1, MOST_PROCESSES)
+    count = min(max_workers or available_cores(), MOST_PROCESSES)
     return Inline() if count == 1 else ProcessPoolExecutor(count, SpawnContext(), prepare)
 
 

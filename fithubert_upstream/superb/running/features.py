@@ -44,7 +44,7 @@ class FeatureCache:
             )
 
     def place(self, output: Path) -> Path:
-        return output / "features" if self.folder is None else Path(self.folder)
+        return output / ".features" if self.folder is None else Path(self.folder)
 
     def limit(self, output: Path) -> float:
         """Gigabytes that it may hold now, with what is in it."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from ...downstream.tasks import Task
 from ...errors import from_extra
 
-REDUCTION = 2  # of the rates that reach an evaluation 1, 2, 4, ..., one in so many goes on
+REDUCTION = 2  # of the rates that reach a quarter, a half of the evaluations, one in so many goes on
+FIRST = 4  # no rate is stopped before so many parts of the evaluations are one
 
 
 def check_optuna() -> None:
@@ -14,7 +15,7 @@ def check_optuna() -> None:
         import optuna  # noqa: F401
 
 
-def falls_behind(task: Task, own: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
+def falls_behind(task: Task, own: Sequence[float], others: Iterable[Sequence[float]], evaluations: int) -> bool:
     """Whether a rate is stopped after its latest evaluation on dev.
 
     Nothing is remembered between calls: the curves on disk are all there is to know, so that a search can be
@@ -29,13 +30,17 @@ def falls_behind(task: Task, own: Sequence[float], others: Iterable[Sequence[flo
         best one.
     others
         Those of the other rates, as far as they have come.
+    evaluations
+        Of a whole training; after the last there is nothing to stop.
     """
+    if len(own) >= evaluations:
+        return False
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         direction="maximize" if task.higher_is_better else "minimize",
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(max(1, evaluations // FIRST), REDUCTION),
     )
     better = max if task.higher_is_better else min
     stop = False

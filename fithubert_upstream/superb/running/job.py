@@ -20,7 +20,8 @@ from ...errors import FitHubertError
 from ...files import write_json, write_text
 from ...models.inference import INFERENCE_VARIABLES
 from ...runs.folders import check_free
-from ...runs.versions import commit, hardware, versions
+from ...runs.provenance import commit, device_name
+from ...runs.versions import versions
 from ...settings.files import flatten
 from ...settings.values import dump_yaml
 from ..layers import layer_weights
@@ -36,6 +37,7 @@ def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: A
     made = ["bucket_file", *(["meta_data"] if "downstream_expert.datarc.test_fold" in config else [])]
     for name in made:  # follows from the corpus; moves with the output
         config.pop(f"downstream_expert.datarc.{name}", None)
+    config.pop("downstream_expert.max_workers", None)  # processes of query by example, which change no score
     identity = {
         "upstream": upstream.name,
         "ckpt": digest,
@@ -157,8 +159,12 @@ class Job:
             self.run_part(parts[0])
 
     def begin(self) -> None:
-        """Note what the result depends on. Raises FitHubertError if the corpus has changed since `identity`."""
+        """`note`. Raises FitHubertError if the corpus has changed since `identity`."""
         self._check_corpus()
+        self.note()
+
+    def note(self) -> None:
+        """Leave what the result depends on in the folder, for `check`."""
         write_json(self.folder / "settings.json", self.identity)
 
     def train(self, should_stop: Callable[[int, float], bool] | None = None) -> None:
@@ -241,7 +247,7 @@ class Job:
             "command": [f"fithubert downstream {shlex.join(flags)}" for flags in commands],
             "versions": versions(),
             "commit": commit(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else hardware(),
+            "device": device_name(),
             "threads": torch.get_num_threads(),
             "seconds": round(time.time() - started, 1),  # of the last start, if it was interrupted
             "settings": self.identity,

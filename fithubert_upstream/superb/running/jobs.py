@@ -20,11 +20,15 @@ from ...settings.values import parse_value
 from ..upstreams import UPSTREAM, Size, Upstream, check_labels, digest_of, parse_upstream, size_of
 from ..verify import report, verify
 from . import launch
+from .crew import follow
 from .features import GB, FeatureCache, corpus_seconds, too_large
 from .job import Job, identity_of
 from .launch import Launch
+from .starters import starter_for
+from .work import Work, advice_for
 
 Report = TypeVar("Report")
+LOGS = ".jobs"  # no label begins with a dot
 
 
 def add_flags(parser: argparse.ArgumentParser, output: str) -> None:
@@ -121,15 +125,6 @@ def parse_override(text: str, form: str, names: Sequence[str], example: str) -> 
         )
     name, key, value = match.groups()
     return name, key, parse_value(value, f"--override {text}")
-
-
-@contextlib.contextmanager
-def advice_for(task: Task) -> Iterator[None]:
-    """In a table, a task's config is changed with --override, where s3prl's runner has -o."""
-    try:
-        yield
-    except FitHubertError as error:
-        raise FitHubertError(str(error).replace("-o config.", f"--override {task.key}:")) from error
 
 
 class Jobs:
@@ -240,18 +235,22 @@ class Jobs:
                 continue
             print(progress, flush=True)
             try:
-                with advice_for(job.task):
-                    job.run()
+                while parts := job.parts():
+                    work = Work(title, job, parts[0])
+                    if work.is_running():
+                        print("another process is at it; waiting for it", flush=True)
+                    work.do()
             except FitHubertError as error:
                 raise FitHubertError(f"{title}: {error}; results so far are kept in {self.output}") from error
             report()
 
     def _run_elsewhere(self, report: Callable[[], object]) -> None:
-        starter = launch.starter_for(self.running.launch, self.output / "jobs")
+        starter = starter_for(self.running.launch, self.output / LOGS)
+        at_once = self.running.launch.jobs
         try:
-            launch.follow(self.by_title, starter, self.running.launch.jobs, report)
+            follow(self.by_title, starter, at_once, report)
         except FitHubertError as error:
-            raise FitHubertError(f"{error}; logs are in {self.output / 'jobs'}, results are kept") from error
+            raise FitHubertError(f"{error}; results so far are kept in {self.output}") from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

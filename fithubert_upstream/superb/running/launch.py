@@ -1,25 +1,13 @@
 """Where the runs of a table are made: here one after another, in several processes, or as jobs of Slurm."""
 
 import argparse
-import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-from tqdm import tqdm
-
-from ...errors import FitHubertError, from_extra, refuse_unknown
-from ...files import write_json
+from ...errors import FitHubertError, from_extra
 from ...settings.values import parse_value
-from .job import Job
-from .work import Work
-
-_WEEK = 7 * 24 * 60  # minutes
-_RESTARTS = 100  # of a job whose time is over or whose machine is taken away; it resumes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +67,7 @@ class Launch:
             )
 
         if not self.one_by_one:
-            _submitit()
+            import_submitit()
 
     @property
     def one_by_one(self) -> bool:
@@ -95,191 +83,12 @@ def parse_options(words: list[str]) -> dict[str, Any]:
         if not (key.isidentifier() and equals and value):
             raise FitHubertError(f"--slurm {word}: expected KEY=VALUE; for example partition=gpu")
         options[key] = parse_value(value, f"--slurm {word}")
+        if key == "time" and (isinstance(options[key], bool) or not isinstance(options[key], int)):
+            raise FitHubertError(f"--slurm {word}: expected a whole number of minutes; for example time=600")
     return options
 
 
-class Handle(Protocol):
-    """A job of submitit."""
-
-    def done(self) -> bool: ...
-
-
-class Starter(Protocol):
-    """Starts work somewhere."""
-
-    poll: float  # seconds between looks at what has become of it
-
-    def start(self, work: Work, slot: int) -> Handle: ...
-
-    def left_over(self, work: Work) -> Handle | None:
-        """What an earlier call has started and is not over."""
-
-
-class LocalStarter:
-    """Processes of this machine, which share its cores and take its GPUs in turn."""
-
-    poll = 0.2
-
-    def __init__(self, folder: Path, jobs: int) -> None:
-        submitit = _submitit()
-        self._executor = submitit.LocalExecutor(folder)
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        setup = [f"export OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', threads)}"]
-        self._executor.update_parameters(timeout_min=_WEEK, setup=setup)
-        self._gpus = _visible_gpus()
-
-    def start(self, work: Work, slot: int) -> Handle:
-        if self._gpus:
-            gpu = self._gpus[slot % len(self._gpus)]
-            self._executor.update_parameters(gpus_per_node=1, visible_gpus=(gpu,))
-        return self._executor.submit(work)
-
-    def left_over(self, work: Work) -> Handle | None:
-        return _Elsewhere(work) if work.is_running() else None
-
-
-class SlurmStarter:
-    """Jobs of Slurm. Which were submitted is noted in `submitted.json`, so that none is submitted twice."""
-
-    poll = 5.0
-
-    def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
-        submitit = _submitit()
-        self._job, self._folder = submitit.SlurmJob, folder
-        self._executor = submitit.SlurmExecutor(folder, max_num_timeout=_RESTARTS)
-        refuse_unknown("--slurm", options, sorted(self._executor._valid_parameters()))
-        self._executor.update_parameters(**{"job_name": "superb", "time": 24 * 60, "cpus_per_task": 4} | dict(options))
-        self._note = folder / "submitted.json"
-        self._submitted = Job.read(self._note) or {}
-
-    def start(self, work: Work, slot: int) -> Handle:
-        job = self._executor.submit(work)
-        self._submitted[work.title] = job.job_id
-        write_json(self._note, self._submitted)
-        return job
-
-    def left_over(self, work: Work) -> Handle | None:
-        if work.title in self._submitted:
-            job = self._job(self._folder, self._submitted[work.title])
-            if not job.done(force_check=True):
-                return job
-        return _Elsewhere(work) if work.is_running() else None
-
-
-class _Elsewhere:
-    """Work of a process that an earlier call started."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-
-    def done(self) -> bool:
-        return not self._work.is_running()
-
-
-def starter_for(launch: Launch, folder: Path) -> Starter:
-    """What starts the runs; logs go to `folder`."""
-    if launch.launcher == "slurm":
-        return SlurmStarter(folder, launch.options)
-    return LocalStarter(folder, launch.jobs or 1)
-
-
-def follow(
-    jobs: Mapping[str, Job], starter: Starter, at_once: int | None, on_result: Callable[[], object] = lambda: None
-) -> None:
-    """Start all that can be done, at most so many `at_once`, and wait for the end.
-
-    Parameters
-    ----------
-    jobs
-        Title -> job.
-    starter
-    at_once
-        None: any number.
-    on_result
-        Called when a job has got its result.
-
-    Raises
-    ------
-    FitHubertError
-        Parts have failed; all others were finished before.
-    """
-    crew = _Crew(starter, at_once)
-    done, said = _finished(jobs), {}
-    with tqdm(total=len(jobs), initial=len(done), unit="job", dynamic_ncols=True) as bar:
-        while True:
-            crew.collect()
-            for work in _ready(jobs):
-                crew.take(work)
-            if (now := _finished(jobs)) != done:
-                bar.update(len(now - done))
-                done = now
-                on_result()
-            if (state := {"running": len(crew.running), "failed": len(crew.failed)}) != said:
-                bar.set_postfix(said := state)
-            if not crew.running:
-                break
-            time.sleep(starter.poll)
-    if crew.failed:
-        name, reason = next(iter(crew.failed.items()))
-        more = f" ({len(crew.failed)} parts failed)" if len(crew.failed) > 1 else ""
-        raise FitHubertError(f"{name}: {reason}{more}")
-
-
-class _Crew:
-    """What is running, by its title, and why what has failed did."""
-
-    def __init__(self, starter: Starter, at_once: int | None) -> None:
-        self._starter, self._at_once = starter, at_once
-        self.running: dict[str, tuple[Work, Handle, int]] = {}
-        self.failed: dict[str, str] = {}
-        self._seen: set[str] = set()
-
-    def collect(self) -> None:
-        """See what is over."""
-        for title, (work, handle, _) in list(self.running.items()):
-            if handle.done():
-                del self.running[title]
-                if not work.is_done():
-                    self.failed[title] = work.failure() or "it ended without a result; its log says why"
-                    tqdm.write(f"{title}: {self.failed[title]}")
-
-    def take(self, work: Work) -> None:
-        """Start it, unless it has been or there are enough."""
-        if work.title in self.running or work.title in self.failed:
-            return
-        handle = None
-        if work.title not in self._seen:  # at its first time: of an earlier command it may still be running
-            self._seen.add(work.title)
-            handle = self._starter.left_over(work)
-        if handle is None and self._at_once is not None and len(self.running) >= self._at_once:
-            return
-        slots = {slot for _, _, slot in self.running.values()}
-        slot = next(slot for slot in range(len(slots) + 1) if slot not in slots)
-        self.running[work.title] = (work, handle or self._starter.start(work, slot), slot)
-
-
-def _finished(jobs: Mapping[str, Job]) -> set[str]:
-    return {title for title, job in jobs.items() if job.result_file.is_file()}
-
-
-def _ready(jobs: Mapping[str, Job]) -> Iterator[Work]:
-    for title, job in jobs.items():
-        for part in job.parts():
-            yield Work(title if part == "run" else f"{title}, {part}", job, part)
-
-
-def _visible_gpus() -> list[int]:
-    """The numbers of this machine's GPUs that this process may use."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not given or not torch.cuda.device_count():
-        return list(range(torch.cuda.device_count()))
-    names = given.split(",")
-    if not all(name.strip().isdecimal() for name in names):
-        raise FitHubertError(f"--jobs: expected numbers in CUDA_VISIBLE_DEVICES, found {given}; give such as 0,1")
-    return [int(name) for name in names]
-
-
-def _submitit() -> Any:
+def import_submitit() -> Any:
     with from_extra("superb", "several jobs at once"):
         import submitit
     return submitit

@@ -1,5 +1,6 @@
 """The learning rate of a task: SUPERB's one free setting, chosen on dev for each upstream."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,13 +72,11 @@ class Search(Job):
         own: list[float] = []
 
         def should_stop(number: int, value: float) -> bool:
-            own.append(value)
-            if number >= evaluations:  # there is nothing to stop
-                return False
-            return falls_behind(self.task, own, [list(other.curve().values()) for other in others])
+            own[number - 1 :] = [value]  # a resumed training evaluates anew what came after its last state
+            return falls_behind(self.task, own, [list(other.curve().values()) for other in others], evaluations)
 
         print(f"-- learning rate {rate:g}", flush=True)
-        stopped = False
+        started, stopped = time.time(), False
         try:
             job.train(should_stop if self.halving else None)
         except Stopped:
@@ -85,7 +84,8 @@ class Search(Job):
             print(f"-- learning rate {rate:g} stopped early", flush=True)
         curve = job.curve()
         best = self._better(curve.values(), default=None)
-        write_json(self._summary(rate), {"dev": best, "curve": curve, "stopped": stopped})
+        seconds = round(time.time() - started, 1)
+        write_json(self._summary(rate), {"dev": best, "curve": curve, "stopped": stopped, "seconds": seconds})
 
     def _choose(self) -> None:
         found = {rate: self.read(self._summary(rate)) for rate in self.rates}
@@ -100,7 +100,10 @@ class Search(Job):
         if not chosen.result_file.is_file():
             chosen.finish()
         search: list[dict[str, Any]] = [{"lr": rate, **entry, "chosen": rate == best} for rate, entry in found.items()]
-        write_json(self.result_file, {**chosen.result(), "lr": best, "search": search, "settings": self.identity})
+        result = chosen.result()
+        seconds = round(result["seconds"] + sum(entry["seconds"] for entry in search), 1)
+        made = {"lr": best, "search": search, "seconds": seconds, "settings": self.identity}
+        write_json(self.result_file, result | made)
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,11 @@ class Follower(Job):
         return super().parts() if self.leader.result_file.is_file() else []
 
     def run_part(self, name: str) -> None:
-        rate = self.leader.result()["lr"]
+        started, rate = time.time(), self.leader.result()["lr"]
         job = with_rate(self, rate, self.folder)
         self.begin()
         job.train()
-        job.finish(lr=rate, settings=self.identity)
+        job.finish(started, lr=rate, settings=self.identity)
 
 
 def with_rate(job: Job, rate: float, folder: Path) -> Job:

@@ -8,11 +8,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ...downstream.tasks import Task
 from ...errors import FitHubertError
 from ...files import write_text
 from .job import Job
 
 _WAIT = 10.0  # s; whoever only asks whether a part is being worked on holds its lock for a moment
+
+
+@contextlib.contextmanager
+def advice_for(task: Task) -> Iterator[None]:
+    """In a table, a task's config is changed with --override, where s3prl's runner has -o."""
+    try:
+        yield
+    except FitHubertError as error:
+        raise FitHubertError(str(error).replace("-o config.", f"--override {task.key}:")) from error
 
 
 @dataclass(frozen=True)
@@ -34,17 +44,33 @@ class Work:
 
     def __call__(self) -> None:
         """Do the part, unless it is done or another process is at it; an error is left in `failure_file`."""
-        with contextlib.suppress(Timeout), self._lock(_WAIT):
-            if self.is_done():
-                return
-            self.failure_file.unlink(missing_ok=True)
-            try:
+        try:
+            with contextlib.suppress(Timeout):
+                self.do(_WAIT)
+        except FitHubertError as error:
+            self._fail(str(error))
+        except Exception as error:  # of s3prl or torch: the log has the whole of it
+            traceback.print_exc()
+            self._fail(f"{type(error).__name__}: {error}")
+
+    def do(self, wait: float = -1) -> None:
+        """Do the part, unless it is done.
+
+        Parameters
+        ----------
+        wait
+            Seconds to wait for another process that is at it; by default without end.
+
+        Raises
+        ------
+        FitHubertError
+            As `Job.run_part`.
+        filelock.Timeout
+            The other process is still at it.
+        """
+        with self._lock(wait), advice_for(self.job.task):
+            if not self.is_done():
                 self.job.run_part(self.part)
-            except FitHubertError as error:
-                self._fail(str(error))
-            except Exception as error:  # of s3prl or torch: the log has the whole of it
-                traceback.print_exc()
-                self._fail(f"{type(error).__name__}: {error}")
 
     def checkpoint(self):
         """What submitit starts again when a machine is taken away or its time is over: the same part, which resumes."""
@@ -70,6 +96,9 @@ class Work:
     def failure(self) -> str | None:
         """Why the last attempt failed, in a line; None if it did not."""
         return self.failure_file.read_text(encoding="utf-8").strip() if self.failure_file.is_file() else None
+
+    def forget_failure(self) -> None:
+        self.failure_file.unlink(missing_ok=True)
 
     def _fail(self, reason: str) -> None:
         write_text(self.failure_file, " ".join(reason.split()) + "\n")

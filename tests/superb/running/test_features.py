@@ -31,7 +31,7 @@ def sizes(monkeypatch):
 def test_what_fits_is_cached_and_what_does_not_is_told(runner, corpora, student, sizes, capsys):
     run(TWO, ["ks"], Settings(), "out", Running(FeatureCache(gigabytes=1)))
     cached = [(flag(argv, "--feature-cache"), flag(argv, "--feature-cache-gb")) for argv in runner.calls]
-    folder = str(corpora.root / "out/features")
+    folder = str(corpora.root / "out/.features")
     assert cached == [(folder, "1")] * 2 + [(None, None)] * 2
     said = "features of more than 1.0 GB (--feature-cache-gb) are not cached: KS on student 5 GB\n"
     assert said in capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_off(runner, corpora, sizes):
 
 @pytest.mark.parametrize("given", [None, "kept"])
 def test_its_own_folder_goes_when_the_table_is_finished(runner, corpora, sizes, given):
-    folder = Path(given or "out/features")
+    folder = Path(given or "out/.features")
 
     def train(folder_of_run, argv):
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,9 +6,9 @@ from fithubert_upstream.downstream.tasks import ASR, KS
 from fithubert_upstream.superb.running.halving import falls_behind
 
 
-def kept_by_hand(own, others):
-    """At the 1st, 2nd, 4th, ... evaluation the better half of the rates that have come so far goes on."""
-    rung = 1
+def kept_by_hand(own, others, evaluations):
+    """After a quarter, a half, ... of the evaluations the better half of the rates that have come so far goes on."""
+    rung = max(1, evaluations // 4)
     while rung <= len(own):
         reached = [max(values[:rung]) for values in (*others, own) if len(values) >= rung]
         if max(own[:rung]) < sorted(reached, reverse=True)[max(1, len(reached) // 2) - 1]:
@@ -30,15 +30,22 @@ def kept_by_hand(own, others):
     ],
 )
 def test_accuracy(own, others, stops):
-    assert falls_behind(KS, own, others) is stops
-    assert kept_by_hand(own, others) is not stops
+    assert falls_behind(KS, own, others, 5) is stops
+    assert kept_by_hand(own, others, 5) is not stops
+
+
+def test_no_one_is_stopped_before_a_quarter_or_at_the_end():
+    ahead = [[50.0] * 8]
+    for count, stops in ((1, False), (2, True), (4, True), (8, False)):
+        assert falls_behind(KS, [10.0] * count, ahead, 8) is stops
+        assert kept_by_hand([10.0] * count, ahead, 8) is not stops or count == 8
 
 
 def test_error_rate():
-    assert not falls_behind(ASR, [40.0], [[50.0]])
-    assert falls_behind(ASR, [60.0], [[50.0]])
+    assert not falls_behind(ASR, [40.0], [[50.0]], 5)
+    assert falls_behind(ASR, [60.0], [[50.0]], 5)
 
 
 def test_nothing_is_remembered():
     for _ in range(2):
-        assert falls_behind(KS, [10.0], [[50.0], [40.0]]) and not falls_behind(KS, [60.0], [[50.0], [40.0]])
+        assert falls_behind(KS, [10.0], [[50.0], [40.0]], 5) and not falls_behind(KS, [60.0], [[50.0], [40.0]], 5)

@@ -1,5 +1,7 @@
 """What is run again and what is not: after an interruption, a second time, with other settings."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,7 @@ from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.configs import Settings
 from fithubert_upstream.superb.run import run
 from fithubert_upstream.superb.running.features import FeatureCache
-from fithubert_upstream.superb.running.job import Job
-from fithubert_upstream.superb.running.jobs import Running
+from fithubert_upstream.superb.running.jobs import Jobs, Running
 from fithubert_upstream.superb.upstreams import Upstream
 
 from ...helpers.superb_runs import ALL, TWO, flag
@@ -119,7 +120,7 @@ def test_every_fold_is_checked_before_anything_runs(runner, corpora, monkeypatch
     monkeypatch.setattr(
         checks, "check_corpus", lambda args, config: checked.add(config["downstream_expert"]["datarc"]["test_fold"])
     )
-    monkeypatch.setattr(Job, "run", lambda self: None)
+    monkeypatch.setattr(Jobs, "_run_here", lambda self, report: None)
     run(TWO, ["er"], Settings(iemocap="iemocap"), "out")
     assert checked == {f"fold{number}" for number in range(1, 6)}
 
@@ -130,3 +131,26 @@ def test_two_commands_do_not_share_a_folder(runner, corpora, tmp_path):
             run(TWO[:1], ["ks"], Settings(), "out")
     assert not runner.calls
     run(TWO[:1], ["ks"], Settings(), "out")
+
+
+def test_a_part_that_another_process_does_is_waited_for(runner, corpora, capsys):
+    """A plain command trained beside a job that an earlier one with --jobs had left running."""
+    (corpora.root / "out/fbank/ks").mkdir(parents=True)
+    held = threading.Event()
+
+    def hold():
+        with FileLock(corpora.root / "out/fbank/ks/.run.lock"):
+            held.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=hold).start()
+    held.wait()
+    run(TWO[:1], ["ks"], Settings(), "out")
+    assert "another process is at it; waiting for it" in capsys.readouterr().out and len(runner.calls) == 2
+
+
+def test_labels_and_folders_of_a_table_do_not_meet(runner, corpora):
+    """The results of an upstream that was called `features` went with the cache."""
+    for label in ("features", "jobs"):
+        run([Upstream(label, "fbank")], ["ks"], Settings(), "out")
+        assert Path(f"out/{label}/ks/result.json").is_file()

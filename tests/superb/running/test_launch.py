@@ -12,8 +12,10 @@ import submitit
 
 from fithubert_upstream import cli
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.superb.running import launch
-from fithubert_upstream.superb.running.launch import Launch, LocalStarter, SlurmStarter, follow, parse_options
+from fithubert_upstream.superb.running import starters
+from fithubert_upstream.superb.running.crew import Crew, follow
+from fithubert_upstream.superb.running.launch import Launch, parse_options
+from fithubert_upstream.superb.running.starters import LocalStarter, SlurmStarter
 from fithubert_upstream.superb.running.work import Work
 
 from ...helpers.counting_jobs import CountingJob, fake_slurm
@@ -22,7 +24,7 @@ from ...helpers.counting_jobs import CountingJob, fake_slurm
 class Debug:
     """submitit's debug executor: a job runs in this process when its end is asked for."""
 
-    poll = 0.0
+    poll, patience = 0.0, 0.0
 
     def __init__(self, folder):
         self._executor = submitit.DebugExecutor(folder)
@@ -96,7 +98,7 @@ def test_what_a_killed_command_has_started_is_followed(tmp_path):
     """Its processes go on; the next command does not start the same again."""
     code = (
         "import os\nfrom pathlib import Path\nfrom tests.helpers.counting_jobs import CountingJob\n"
-        "from fithubert_upstream.superb.running.launch import LocalStarter\n"
+        "from fithubert_upstream.superb.running.starters import LocalStarter\n"
         "from fithubert_upstream.superb.running.work import Work\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "starter = LocalStarter(folder / 'jobs', 2)\n"
@@ -134,19 +136,101 @@ def test_jobs_of_slurm_are_not_submitted_twice(tmp_path, monkeypatch):
     works = [Work(f"x, {part}", job, part) for part in "ab"]
     for work in works:
         started.start(work, 0)
-    assert set(json.loads((tmp_path / "jobs" / "submitted.json").read_text())) == {"x, a", "x, b"}
+    noted = json.loads((tmp_path / "jobs" / "submitted.json").read_text())
+    assert [name.rpartition(" ")[0] for name in noted] == ["x, a", "x, b"]
     time.sleep(0.5)
     for number in (101, 102):
         (notes / f"over-{number}").unlink(missing_ok=True)
     again = SlurmStarter(tmp_path / "jobs", {})
     assert all(again.left_over(work) is not None for work in works)
+    other = Work("x, a", CountingJob(tmp_path / "out", seconds=1.0), "a")  # of other settings
+    assert again.left_over(other) is None
     for number in (101, 102):
         (notes / f"over-{number}").touch()
     assert all(SlurmStarter(tmp_path / "jobs", {}).left_over(work) is None for work in works)
 
 
+def test_a_job_that_slurm_has_forgotten_is_over(tmp_path, monkeypatch):
+    """Accounting is off or was cleaned: submitit waits for such a job without end."""
+    notes = fake_slurm(tmp_path, monkeypatch)
+    (notes / "bin/sacct").write_text("#!/bin/bash\necho 'JobID|State|NodeList'\n")
+    (notes / "number").write_text("900")  # submitit remembers the states of jobs it has seen
+    (notes / "bin/srun").write_text("#!/bin/bash\nexit 0\n")
+    work = Work("x", CountingJob(tmp_path / "out"), "a")
+    for answer, over in (("echo RUNNING", False), ("true", True), ("exit 1", True)):
+        (notes / "bin/squeue").write_text(f"#!/bin/bash\n{answer}\n")
+        (notes / "bin/squeue").chmod(0o755)
+        handle = SlurmStarter(tmp_path / "jobs", {}).start(work, 0)
+        assert handle.done() is over
+
+
+def test_a_queue_that_is_full_is_tried_again(tmp_path, monkeypatch):
+    notes = fake_slurm(tmp_path, monkeypatch)
+    (notes / "bin/sbatch").write_text("#!/bin/bash\necho QOSMaxSubmitJobPerUserLimit >&2\nexit 1\n")
+    crew = Crew(SlurmStarter(tmp_path / "jobs", {}), None)
+    work = Work("x", CountingJob(tmp_path / "out"), "a")
+    with pytest.raises(FitHubertError, match="sbatch: expected a job to be queued, found: .*QOSMaxSubmit.*--jobs"):
+        crew.take(work)  # nothing else runs that could make room
+    crew.running["other"] = (work, None, 0)
+    crew.take(Work("y", CountingJob(tmp_path / "y"), "a"))
+    assert list(crew.running) == ["other"] and not crew.failed()
+
+
+def test_a_death_without_a_word_names_its_log(tmp_path):
+    class Over:
+        state = "OUT_OF_MEMORY"
+        paths = type("Paths", (), {"stderr": "the.err"})
+
+        def done(self):
+            return True
+
+    starter = Debug(tmp_path / "jobs")
+    starter.start = lambda work, slot: Over()
+    job = CountingJob(tmp_path / "x")
+    job.folder.mkdir()
+    (job.folder / ".a.error").write_text("of an earlier attempt")
+    with pytest.raises(FitHubertError, match=r"^x, a: it ended without .* \(OUT_OF_MEMORY\); see the.err \(2 parts"):
+        follow({"x": job}, starter, None)
+
+
+def test_a_part_that_another_command_does_is_waited_for(tmp_path):
+    """One that was started before its lock was seen: the second ends at once, and is no failure."""
+    job = CountingJob(tmp_path / "x", seconds=0.5)
+    threads = [threading.Thread(target=Work("x", job, part)) for part in "ab"]
+
+    class Ended:
+        def done(self):
+            return True
+
+    starter = Debug(tmp_path / "jobs")
+    begin = starter.start
+
+    def start(work, slot):
+        if work.part == "choose":
+            return begin(work, slot)
+        threads["ab".index(work.part)].start()
+        while not work.is_running():
+            time.sleep(0.01)
+        return Ended()
+
+    starter.start, starter.poll = start, 0.02
+    follow({"x": job}, starter, None)
+    assert sorted(job.log()) == ["a", "b", "choose"]
+
+
+def test_a_result_of_other_settings_is_not_taken(tmp_path):
+    """A job that an earlier command left in the queue wrote it."""
+
+    class Refusing(CountingJob):
+        def check(self):
+            raise FitHubertError("already holds a run with other settings")
+
+    with pytest.raises(FitHubertError, match="other settings"):
+        follow({"x": Refusing(tmp_path / "x")}, Debug(tmp_path / "jobs"), None)
+
+
 def test_gpus_in_turn(monkeypatch, tmp_path):
-    monkeypatch.setattr(launch.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(starters.torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     starter = LocalStarter(tmp_path / "jobs", 3)
     monkeypatch.setattr(starter._executor, "submit", lambda work: starter._executor.parameters["visible_gpus"])
@@ -163,6 +247,7 @@ def test_gpus_in_turn(monkeypatch, tmp_path):
         (["--slurm", "partition=gpu"], "--slurm: expected --launcher slurm beside it"),
         (["--launcher", "slurm"], "expected sbatch and srun, found none"),
         (["--launcher", "slurm", "--slurm", "partition"], "--slurm partition: expected KEY=VALUE"),
+        (["--launcher", "slurm", "--slurm", "time=10:00:00"], "--slurm time=10:00:00: expected a whole number of min"),
     ],
 )
 def test_mistakes(flags, words, capsys, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from fithubert_upstream.compat import runs
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb.configs import Settings
 from fithubert_upstream.superb.run import parse_rates, run
+from fithubert_upstream.superb.running import search
 from fithubert_upstream.superb.running.search import SUPERB_RATES
 from fithubert_upstream.superb.search_report import draw_search, search_table
 
@@ -148,3 +149,21 @@ def test_report(tmp_path):
     assert lines[-1].split("|")[1:4] == [" student  ", " PR (PER)  ", " 10.00 (1) "]
     draw_search(searches, tmp_path / "lr.png")
     assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_evaluation_that_is_made_again_counts_once(runner, corpora, curves, monkeypatch):
+    """mini/ks.yaml saves every 250 updates and evaluates every 100: a resumed training evaluates 300 again."""
+    train = type(runner).__call__
+
+    def call(self, argv):
+        done = train(self, argv)
+        if flag(argv, "-m") == "train" and config_in(argv)["optimizer"]["lr"] == 1e-3:
+            for watcher in list(runs._watchers):  # the first one, again
+                watcher("speech_commands/dev-acc", 0.1, 100)
+        return done
+
+    seen = []
+    monkeypatch.setattr(type(runner), "__call__", call)
+    monkeypatch.setattr(search, "falls_behind", lambda task, own, others, count: seen.append(list(own)) and False)
+    run(TWO[:1], ["ks"], Settings(rates=(1e-3, 1e-2)), "out")
+    assert max(map(len, seen)) == 5 and seen[5] == [10.0]

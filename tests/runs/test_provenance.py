@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from fithubert_upstream.runs import versions
+from fithubert_upstream.runs import provenance
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_commit(tmp_path, monkeypatch):
-    module = tmp_path / "fithubert_upstream/runs/versions.py"
+    module = tmp_path / "fithubert_upstream/runs/provenance.py"
     module.parent.mkdir(parents=True)
     module.write_text("")
-    monkeypatch.setattr(versions, "__file__", str(module))
-    assert versions.commit() is None  # an installed package
+    monkeypatch.setattr(provenance, "__file__", str(module))
+    assert provenance.commit() is None  # an installed package
 
     def git(*words):
         return subprocess.run(
@@ -27,18 +27,18 @@ def test_commit(tmp_path, monkeypatch):
         ).stdout.strip()
 
     git("init")
-    assert versions.commit() is None  # without a commit
+    assert provenance.commit() is None  # without a commit
     git("add", ".")
     git("commit", "-m", "first")
-    assert versions.commit() == git("rev-parse", "HEAD")
+    assert provenance.commit() == git("rev-parse", "HEAD")
     git("tag", "v1")
     module.write_text("changed")
-    assert versions.commit() == git("rev-parse", "HEAD") + "+"
+    assert provenance.commit() == git("rev-parse", "HEAD") + "+"
 
 
 def test_hardware(monkeypatch):
-    assert re.fullmatch(r".+, \d+ cores", versions.hardware())
+    assert re.fullmatch(r".+, \d+ cores", provenance.hardware())
     monkeypatch.setattr(Path, "read_text", lambda *args, **kwargs: "BogoMIPS: 50\n")
-    monkeypatch.setattr(versions.platform, "processor", lambda: "")
-    monkeypatch.setattr(versions.platform, "machine", lambda: "aarch64")
-    assert versions.hardware().startswith("aarch64, ")
+    monkeypatch.setattr(provenance.platform, "processor", lambda: "")
+    monkeypatch.setattr(provenance.platform, "machine", lambda: "aarch64")
+    assert provenance.hardware().startswith("aarch64, ")
