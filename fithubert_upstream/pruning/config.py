@@ -31,7 +31,7 @@ class PruningConfig:
         expect(0 < self.sparsity < 1, "a sparsity between 0 and 1", self.sparsity)
         expect(0 <= self.sparsity_warmup < 1, "sparsity_warmup in [0, 1)", self.sparsity_warmup)
         expect(0 < self.gate_lr < float("inf"), "gate_lr above 0", self.gate_lr)
-        for name in ("layers", "heads", "groups"):  # of other kinds of distillation
+        for name in ("groups", "layers", "heads"):  # of other kinds of distillation
             given = getattr(self.teacher, name)
             expect(given is None, f"layers outside the teacher's block, and no teacher.{name}", given)
 
