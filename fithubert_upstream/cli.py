@@ -40,6 +40,11 @@ JOBS = {
         "Distil a student on one device or, with torchrun or srun, on many. Run again to resume.",
         "fithubert distill -g fithubert.yaml -c fithubert_100h.yaml -n my_student",
     ),
+    "prune": Job(
+        "pruning.run",
+        "Prune a teacher to a small student while distilling it (DPHuBERT). Run again to resume.",
+        "fithubert prune -g dphubert.yaml -c dphubert_960h.yaml -n my_student",
+    ),
     "groups": Job(
         "distillation.groups",
         "Group a teacher's layers by how alike they are, for a student that learns each group's mean.",
@@ -109,7 +114,7 @@ JOBS = {
 }
 
 # Jobs that several processes may share, or that see to it themselves.
-SHARED = ("distill", "downstream")
+SHARED = ("distill", "prune", "downstream")
 
 
 def load(name: str) -> Callable[[list[str]], Any]:

@@ -47,7 +47,7 @@ upstream
 teachers corpora
 data
 distillation
-downstream
+pruning downstream
 pretrain superb benchmarks
 joint abx demo link
 cli

@@ -21,6 +21,7 @@ from fithubert_upstream.joint import report as joint_report
 from fithubert_upstream.joint.model import JointModel, JointModelConfig, save_joint
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.pruning.config import PruningRun
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
 from fithubert_upstream.superb.upstreams import parse_upstream
 from fithubert_upstream.upstream.hubconf import ENTRIES
@@ -116,6 +117,8 @@ def test_command_lines_parse_and_name_packaged_files(words, corpora):
         assert hasattr(given, "past_exp") or find_config(given.config, DOWNSTREAM_CONFIGS).is_file()
         return
     args = parser_of(job, argv).parse_args(argv)
+    if job == "prune":
+        train_config.read_run_config(args.model, args.config, args.overrides, PruningRun)
     if job == "pretrain":
         assert find_config(args.upstream_config).is_file() and find_config(args.config).is_file()
     if job in ("superb", "joint-report"):

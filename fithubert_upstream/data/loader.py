@@ -192,6 +192,13 @@ def build_dataloader(
     return loader
 
 
+def endless(loader: AudioLoader, consumed: int) -> Iterator[Batch]:
+    """Batches for ever, epoch after epoch, from the one after `consumed` (of all processes together) on."""
+    loader.sampler.consumed = consumed
+    while True:
+        yield from loader
+
+
 def open_corpus(sources: Sequence[str], config: DataConfig) -> Corpus:
     """The utterances of folders, cuts files and Shar folders, within `min_seconds`..`max_seconds`."""
     opened = [_open_source(Path(os.path.abspath(source))) for source in sources]

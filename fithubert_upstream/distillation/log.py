@@ -22,7 +22,7 @@ class TrainLog:
     made), `lr`, and `hours_per_hour`: hours of audio learned from in an hour, everything counted in.
     """
 
-    def __init__(self, folder: Path, errors: Sequence[str], step: int, steps: int):
+    def __init__(self, folder: Path, errors: Sequence[str], step: int, steps: int, job: str = "distill"):
         from tensorboardX import SummaryWriter
 
         drop_what_cannot_be_written()
@@ -38,7 +38,7 @@ class TrainLog:
         self.writer = csv.DictWriter(self.file, self.names)
         with named(folder / "tensorboard"):
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        self.bar = tqdm(total=steps, initial=min(step, steps), unit="step", desc="distill", dynamic_ncols=True)
+        self.bar = tqdm(total=steps, initial=min(step, steps), unit="step", desc=job, dynamic_ncols=True)
 
     def add(self, row: dict[str, float | None]) -> None:
         """Write a row, with `None` for what was not measured."""
@@ -49,6 +49,8 @@ class TrainLog:
             if name != "step" and value is not None:
                 self.board.add_scalar(name, value, global_step=row["step"])
         shown = {"loss": f"{row['loss']:.4f}", "lr": f"{row['lr']:.1e}", "h/h": f"{row['hours_per_hour']:.1f}"}
+        if "sparsity" in row:
+            shown["sparsity"] = f"{row['sparsity']:.3f}"
         if row["valid"] is not None:
             shown["valid"] = f"{row['valid']:.4f}"
         self.bar.set_postfix(shown, refresh=False)
@@ -114,9 +116,9 @@ def draw_losses(folder: Path) -> Path:
     rows = read_losses(folder / "losses.csv")
     picture = figure(7, 4)
     axes = picture.subplots()
-    grey = False
+    grey, lowest = False, 0.0
     for name in rows[0] if rows else ():
-        if name in ("step", "lr", "hours_per_hour"):
+        if name in ("step", "lr", "hours_per_hour", "sparsity", "target_sparsity"):
             continue
         points = [(row["step"], row[name]) for row in rows if row[name] is not None and math.isfinite(row[name])]
         if name == "valid":
@@ -128,7 +130,8 @@ def draw_losses(folder: Path) -> Path:
             grey = True
         if points:
             axes.plot(*zip(*points, strict=True), **style)
-    axes.set(xlabel="update", ylabel="loss", ylim=(0, None))
+            lowest = min(lowest, *(value for _, value in points))
+    axes.set(xlabel="update", ylabel="loss", ylim=(lowest, None))
     if rows:
         axes.legend(frameon=False)
     path = folder / "losses.png"

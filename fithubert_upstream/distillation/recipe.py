@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..data.loader import DataConfig
 from ..errors import FitHubertError
@@ -78,11 +78,15 @@ class RunConfig:
         return dump_yaml(to_dict(self))
 
 
-def read_run_config(model: str, recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
+Run = TypeVar("Run", bound=RunConfig)
+
+
+def read_run_config(model: str, recipe: str, overrides: Sequence[str] = (), kind: type[Run] = RunConfig) -> Run:
     """Model and recipe, by path or packaged name, with `key=value` overrides and `${VARIABLES}` filled in.
 
     A key is a dotted path into the recipe, such as `trainer.steps`; after `model.` it is one into the model's
-    file, such as `model.student.dropout`. A value is read as `values.parse_value` does.
+    file, such as `model.student.dropout`. A value is read as `values.parse_value` does. `kind` is a `RunConfig` whose
+    `model` and `train` say what the files hold.
 
     Raises
     ------
@@ -91,17 +95,15 @@ def read_run_config(model: str, recipe: str, overrides: Sequence[str] = ()) -> R
     """
     paths = {"model": find_config(model), "train": find_config(recipe)}
     data = {name: read_yaml(path) for name, path in paths.items()}
+    kinds = {f.name: f.type for f in dataclasses.fields(kind)}
     for word in overrides:
-        _override(data, word)
+        _override(data, word, kinds)
     data = {
         name: {key: expand_variables(value, key, flag="") for key, value in part.items()} for name, part in data.items()
     }
     _require_data(data["train"], paths["train"])
     where = {name: f"{path}{' with ' + ' '.join(overrides) if overrides else ''}" for name, path in paths.items()}
-    return RunConfig(
-        DistillationConfig.from_dict(data["model"], where["model"]),
-        from_dict(TrainConfig, data["train"], where["train"]),
-    )
+    return kind(**{name: from_dict(kinds[name], data[name], where[name]) for name in paths})
 
 
 _ELSEWHERE = "choose another name with -n, or remove that folder"
@@ -115,7 +117,7 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
         return None if "last.ckpt" in left else check_free(folder, _ELSEWHERE)
     if not left:
         return None
-    there = from_dict(RunConfig, read_yaml(file), str(file))  # fills in what an older version did not write
+    there = from_dict(type(config), read_yaml(file), str(file))  # fills in what an older version did not write
     old, new = flatten(to_dict(there)), flatten(to_dict(config))
     for key in sorted(old.keys() | new.keys()):
         if key not in FREE_KEYS and old.get(key) != new.get(key):
@@ -127,11 +129,11 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
         raise FitHubertError(f"{folder}: expected last.ckpt beside {left[0]} to go on from, found none; {_ELSEWHERE}")
 
 
-def _override(data: dict[str, Any], word: str) -> None:
+def _override(data: dict[str, Any], word: str, kinds: dict[str, type]) -> None:
     key, equals, value = word.partition("=")
     if not equals:
         raise FitHubertError(f"{word}: expected key=value such as trainer.steps=20, found no '='")
-    known = [*_keys(TrainConfig), *(f"model.{name}" for name in _keys(DistillationConfig))]
+    known = [*_keys(kinds["train"]), *(f"model.{name}" for name in _keys(kinds["model"]))]
     if key not in known:
         raise FitHubertError(f"{word}: unknown key {key!r}; {nearest(key, known)}")
     *blocks, name = key.removeprefix("model.").split(".")

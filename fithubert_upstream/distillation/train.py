@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ..audio import SAMPLE_RATE
 from ..checkpoints.student import CONFIG_KEY, STUDENT_KEY, save_fithubert
 from ..checkpoints.torch_files import misfit
 from ..data.batches import Batch
-from ..data.loader import build_dataloader
+from ..data.loader import build_dataloader, endless
 from ..errors import FitHubertError, from_extra
 from ..files import remove_temporaries, write_text
-from ..runs.outputs import check_output_folder
+from ..models.fithubert import FitHubert
+from ..runs.parser import add_run_flags, run_folder
 from ..runs.stop_signal import StopSignal
 from .log import Stopwatch, TrainLog, draw_losses, peak_memory
 from .objectives.table import build_task
@@ -25,6 +25,7 @@ from .optimizer import build_optimizer, learning_rate
 from .processes import build_fabric, cpu_group, gather, highest
 from .recipe import RunConfig, check_same_run, read_run_config
 from .state import get_random_state, has_state, read_state, set_random_state, write_state
+from .task import Task
 
 with from_extra("distill", "distillation"):
     from lightning_fabric import Fabric
@@ -39,16 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-g", "--model", default="fithubert.yaml", help="student, teacher and loss (%(default)s)")
     parser.add_argument("-c", "--config", default="fithubert_100h.yaml", help="the training recipe (%(default)s)")
-    parser.add_argument("-n", "--name", help="save in result/distill/NAME")
-    parser.add_argument("-p", "--folder", help="save in FOLDER")
-    # torch.distributed.launch passes what torchrun puts into the environment
-    parser.add_argument("--local-rank", "--local_rank", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="override entries of the recipe (trainer.steps=20) or the model (model.student.dropout=0)",
-    )
+    add_run_flags(parser, "distill", "the recipe (trainer.steps=20) or the model (model.student.dropout=0)")
     return parser
 
 
@@ -63,12 +55,7 @@ def main(argv: list[str]) -> Path:
         143 or 130 after SIGTERM or SIGINT, all being saved.
     """
     args = build_parser().parse_intermixed_args(argv)
-    if (args.name is None) == (args.folder is None):
-        raise FitHubertError("expected -n NAME or -p FOLDER for the results, found neither or both")
-    if args.name == "":
-        raise FitHubertError("-n: expected a name, found none")
-    folder = Path(f"result/distill/{args.name}" if args.folder is None else args.folder)
-    check_output_folder(args.folder if args.name is None else folder, "-p" if args.name is None else "-n")
+    folder = run_folder(args, "distill")
     config = read_run_config(args.model, args.config, args.overrides)
     check_same_run(folder, config)
     return Training(build_fabric(config.train.trainer.precision), config, folder).run()
@@ -81,11 +68,14 @@ class Training:
     the next update depends on is in `last.ckpt`: weights, optimizer, place in the data, generators.
     """
 
+    job = "distill"  # what the progress bar says
+    student_key = STUDENT_KEY  # the student's place in `last.ckpt`
+
     def __init__(self, fabric: Fabric, config: RunConfig, folder: Path):
         self.fabric, self.config, self.folder = fabric, config, folder
         self.trainer = trainer = config.train.trainer
         torch.manual_seed(trainer.seed)  # the same student everywhere
-        self.task = build_task(config.model)
+        self.task = self.build_task()
         shard = {"rank": fabric.global_rank, "world_size": fabric.world_size}
         self.loader = build_dataloader(config.train.data, trainer.seed, **shard)
         self.valid_loader = None
@@ -100,8 +90,8 @@ class Training:
         self.valid_every = trainer.valid_every or math.ceil(epoch)
 
         fused = fabric.device.type == "cpu" or trainer.precision != "16-mixed"  # whose scaler could not be clipped
-        optimizer = build_optimizer(self.task.learner.to(fabric.device), config.train.optimizer, fused)
-        self.learner, self.optimizer = fabric.setup(self.task.learner.train(), optimizer)
+        self.task.learner.to(fabric.device).train()
+        self.learner, self.optimizer = fabric.setup(self.task.learner, self.build_optimizer(fused))
         self.group = cpu_group(fabric)
 
         torch.manual_seed(trainer.seed + fabric.global_rank)  # other dropout in each process
@@ -111,6 +101,12 @@ class Training:
         self.watch = Stopwatch()
         if has_state(self.last):
             self.load()
+
+    def build_task(self) -> Task:
+        return build_task(self.config.model)
+
+    def build_optimizer(self, fused: bool) -> torch.optim.Optimizer:
+        return build_optimizer(self.task.learner, self.config.train.optimizer, fused)
 
     @property
     def last(self) -> Path:
@@ -125,7 +121,7 @@ class Training:
         if self.fabric.is_global_zero:
             remove_temporaries(self.folder)
             write_text(self.folder / "config.yaml", self.config.to_yaml())
-            self.log = TrainLog(self.folder, self.task.error_names, self.step, self.steps)
+            self.log = TrainLog(self.folder, self.task.error_names, self.step, self.steps, self.job)
         try:
             with StopSignal() as stop:
                 signal = self._loop(stop)
@@ -142,11 +138,15 @@ class Training:
             raise SystemExit(128 + signal)
         student = self.folder / "student.safetensors"
         if self.fabric.is_global_zero:
-            save_fithubert(self.task.student, student)
+            save_fithubert(self.finished(), student)
             draw_losses(self.folder)
             print(f"student: {student}")
         self.fabric.barrier()
         return student
+
+    def finished(self) -> FitHubert:
+        """The student that a run leaves."""
+        return self.task.student
 
     def _loop(self, stop: StopSignal) -> int:
         """Update, validate, log and save till the end (0) or a signal to any of the processes (its number)."""
@@ -173,9 +173,7 @@ class Training:
     def update(self, batches: Iterator[Batch]) -> None:
         """One step of the optimizer on `accumulate` batches of each process."""
         self.step += 1
-        rate = learning_rate(self.config.train.optimizer, self.step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.set_rates()
         count = self.trainer.accumulate
         record = 0.0
         for i in range(count):
@@ -193,6 +191,12 @@ class Training:
             )
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def set_rates(self) -> None:
+        """What update `step` learns with."""
+        rate = learning_rate(self.config.train.optimizer, self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -212,8 +216,11 @@ class Training:
         if valid < self.best:
             self.best, self.waited = valid, 0
             if self.fabric.is_global_zero:
-                save_fithubert(self.task.student, self.folder / "best.safetensors")
+                self.keep_best()
         return valid
+
+    def keep_best(self) -> None:
+        save_fithubert(self.task.student, self.folder / "best.safetensors")
 
     def write_row(self, valid: float | None) -> None:
         """Log the means since the last row."""
@@ -233,7 +240,7 @@ class Training:
         random_states = gather(get_random_state(self.fabric.device), self.group)
         if self.fabric.is_global_zero:
             state = {
-                STUDENT_KEY: self.task.student.state_dict(),
+                self.student_key: self.task.student.state_dict(),
                 CONFIG_KEY: self.task.student.config.to_dict(),
                 "further_heads": self.task.learner.beside(),
                 "optimizer": self.optimizer.state_dict(),
@@ -266,14 +273,14 @@ class Training:
                 f"{self.batches_an_update} ({self.fabric.world_size} processes x trainer.accumulate "
                 f"{self.trainer.accumulate}); set trainer.accumulate so that they agree"
             )
-        if found := misfit(self.task.student.state_dict(), state[STUDENT_KEY]):
+        if found := misfit(self.task.student.state_dict(), state[self.student_key]):
             raise FitHubertError(f"{self.folder}: holds a run of another student: {found}; choose another name with -n")
         if state["step"] > self.steps:
             raise FitHubertError(
                 f"{self.folder}: expected a run of {self.steps} updates at most, found one that has made "
                 f"{state['step']}; raise trainer.steps, or choose another name with -n"
             )
-        self.task.student.load_state_dict(state[STUDENT_KEY])
+        self.task.student.load_state_dict(state[self.student_key])
         self.task.learner.load_beside(state.get("further_heads", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
@@ -327,13 +334,6 @@ class Training:
 
     def _is_out_of_patience(self) -> bool:
         return 0 < self.trainer.patience <= self.waited
-
-
-def endless(loader: DataLoader, consumed: int) -> Iterator[Batch]:
-    """Batches for ever, epoch after epoch, from the one after `consumed` (of all processes together) on."""
-    loader.sampler.consumed = consumed
-    while True:
-        yield from loader
 
 
 if __name__ == "__main__":  # how torchrun was told to start it before version 0.2

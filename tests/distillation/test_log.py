@@ -34,6 +34,18 @@ def test_the_picture(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"losses.csv", "losses.png", "tensorboard"}
 
 
+def test_losses_below_zero_and_other_columns(tmp_path, monkeypatch):
+    log = TrainLog(tmp_path, errors=["layer_1", "layer_2", "sparsity"], step=0, steps=2, job="prune")
+    log.add(row(1) | {"sparsity": 0.5})
+    log.add(row(2) | {"loss": -0.75, "sparsity": 0.6})
+    log.close()
+    pictures = []
+    monkeypatch.setattr("fithubert_upstream.distillation.log.save", lambda picture, path: pictures.append(picture))
+    draw_losses(tmp_path)
+    (axes,) = pictures[0].axes
+    assert axes.get_ylim()[0] == -0.75 and len(axes.lines) == 3
+
+
 def test_stopwatch_counts_all_processes(monkeypatch):
     now = iter([0.0, 2.0, 10.0, 20.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(now))
