@@ -111,7 +111,7 @@ def test_a_base_install(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     lacking, codes, _, converted, features = done.stdout.splitlines()
     assert lacking == (
-        "benchmarks.train data.cuts data.lhotse_audio data.shar distillation.processes distillation.train"
+        "benchmarks.train data.cuts data.lhotse_audio data.shar distillation.processes distillation.train pruning.run"
     )
     assert codes == "2 2 2 2" and converted == "0" and features == "(1, 49, 512) UpstreamExpert"
     assert done.stderr.count("pip install 'fithubert-upstream[") == 4 and "Traceback" not in done.stderr
