@@ -6,7 +6,6 @@ Every finished upstream leaves its result in OUTPUT/<label>.json and is not run 
 import argparse
 import hashlib
 import json
-import os
 import shlex
 import tempfile
 import time
@@ -19,9 +18,10 @@ from tqdm import tqdm
 
 from ..corpora.items import Item, read_items, recordings_of, usable
 from ..corpora.state import DIGEST, state_of
+from ..downstream.upstream_checks import check_device
 from ..errors import FitHubertError
 from ..files import write_json, write_text
-from ..models.inference import INFERENCE_VARIABLES
+from ..models.inference import inference_settings
 from ..report import BARS, INK, QUIET, aligned_table, figure, save, write_csv
 from ..runs.outputs import check_output_folder
 from ..runs.provenance import commit, device_name, hardware
@@ -121,6 +121,7 @@ def run(
     check_labels(upstreams)
     output = Path(output)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(device)
     given = sorted(read_items(items), key=lambda item: item.file)
     recordings = recordings_of(given, audio)
     kept = usable(given, recordings)
@@ -130,7 +131,9 @@ def run(
     recordings = {name: recordings[name] for name in dict.fromkeys(item.file for item in kept)}
     listing = hashlib.blake2b("\n".join(map(str, kept)).encode(), digest_size=16).hexdigest()
     heard = {"items": listing, "recordings": state_of(recordings)[DIGEST], "seed": seed}
-    heard |= {name: value for name, value in os.environ.items() if name in INFERENCE_VARIABLES and value}
+    heard |= inference_settings()
+    for upstream in upstreams:  # a mistake in the last is told before the first is measured
+        build(upstream)
     errors: dict[str, dict[str, list[float]]] = {}
     for upstream in upstreams:
         identity = {

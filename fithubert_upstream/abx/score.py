@@ -48,6 +48,13 @@ def abx_error(items: Sequence[Item], frames: Tensor, ends: Sequence[int], mode: 
     import polars
     from fastabx import Dataset, EmptyTaskError, InMemoryAccessor, Score, Subsampler, Task
 
+    class InOrder(Subsampler):
+        """Draws from cells in the order of their labels: polars joins them in any, by its threads."""
+
+        def __call__(self, cells, *, with_across):
+            labels = [name for name in cells.collect_schema().names() if not name.startswith("index")]
+            return super().__call__(cells.sort(labels), with_across=with_across)
+
     starts = [0, *ends[:-1]]
     columns = ("phone", "before", "after", "speaker")
     labels = polars.DataFrame({name: [getattr(item, name) for item in items] for name in columns})
@@ -55,7 +62,7 @@ def abx_error(items: Sequence[Item], frames: Tensor, ends: Sequence[int], mode: 
     dataset = Dataset(labels, InMemoryAccessor(spans, frames, frames.device))
     by, across = (["before", "after", "speaker"], None) if mode == "within" else (["before", "after"], ["speaker"])
     try:
-        task = Task(dataset, on="phone", by=by, across=across, subsampler=Subsampler(GROUP, ACROSS, seed))
+        task = Task(dataset, on="phone", by=by, across=across, subsampler=InOrder(GROUP, ACROSS, seed))
     except EmptyTaskError:
         who = "by one speaker" if mode == "within" else "by two speakers"
         raise FitHubertError(f"expected two phones {who} in one context, found none; give more speech") from None

@@ -18,6 +18,12 @@ log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 INFERENCE_VARIABLES = ("FITHUBERT_PRECISION", "FITHUBERT_COMPILE", "FITHUBERT_CHUNK_SECONDS")
 
+
+def inference_settings() -> dict[str, str]:
+    """Those of `INFERENCE_VARIABLES` that are set: features, and so results, depend on them."""
+    return {name: value for name, value in os.environ.items() if name in INFERENCE_VARIABLES and value}
+
+
 Feature = Tensor | list[Tensor]  # (B, L, D), or one for each layer
 
 

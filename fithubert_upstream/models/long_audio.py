@@ -11,11 +11,6 @@ from .lengths import FRAME_RATE
 CONTEXT = 4 * SAMPLE_RATE // FRAME_RATE  # frames that a window sees on either side of those that it is there for
 
 
-def encode_windows(model: FitHubert, waveforms: Tensor, chunk_seconds: float) -> Encoded:
-    """`FitHubert.encode` of (B, T) waveforms of one length, 16 kHz, `chunk_seconds` at a time (`transform_windows`)."""
-    return transform_windows(model, model.extract(waveforms)[0], chunk_seconds)
-
-
 def transform_windows(model: FitHubert, x: Tensor, chunk_seconds: float) -> Encoded:
     """`FitHubert.transform` of (B, L, D) frames that `extract` gave for waveforms of one length, a window at a time.
 

@@ -98,13 +98,15 @@ def test_an_interruption_leaves_what_is_done(speech, scored, monkeypatch):
         (["-u", "fbank", "-u", "fbank", "--items", "."], "expected each label once"),
         (["-u", "fbank", "--items", "nowhere"], "nowhere"),
         (["-u", "fbank@nothing", "--items", "."], "expected a feature named nothing"),
+        (["-u", "fbank", "-u", "x=fbank@nothing", "--items", "."], "expected a feature named nothing"),
+        (["-u", "fbank", "--items", ".", "--device", "nosuch"], "--device nosuch: expected a device of this machine"),
         (["-u", "fbank", "--items", ".", "-o", "x.item"], "expected a folder that can be written"),
     ],
 )
 def test_mistakes(speech, scored, flags, words, capsys):
     assert cli.main(["abx", *flags]) == 2
     error = capsys.readouterr().err
-    assert words in error.splitlines()[-1] and "Traceback" not in error
+    assert words in error.splitlines()[-1] and "Traceback" not in error and not scored
 
 
 def test_an_upstream_with_too_few_frames(speech, tmp_path):

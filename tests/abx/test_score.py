@@ -86,6 +86,18 @@ def test_against_a_slow_form(few, mode):
     assert 0 < found < 50 and found == pytest.approx(expected, abs=1e-3)
 
 
+def test_what_is_drawn_follows_from_the_seed():
+    """polars joins cells in the order of its threads, so that other speakers were drawn each time."""
+    pytest.importorskip("fastabx", reason="fastabx needs Python 3.12 and the extra abx")
+    generator = np.random.default_rng(1)
+    labels = [(phone, before, str(speaker)) for phone in "eoau" for before in "dnt" for speaker in range(12)]
+    items = [Item("f", Fraction(0), Fraction(1), phone, before, "n", speaker) for phone, before, speaker in labels * 2]
+    frames = torch.from_numpy(generator.random((3 * len(items), 8), dtype=np.float32))
+    ends = list(range(3, 3 * len(items) + 1, 3))
+    one, *others = [abx_error(items, frames, ends, "across", seed) for seed in (0, 0, 0, 0, 0, 1)]
+    assert others[:-1] == pytest.approx([one] * 4, abs=1e-6) and others[-1] != pytest.approx(one, abs=1e-4)
+
+
 def test_nothing_to_compare(few):
     pytest.importorskip("fastabx", reason="fastabx needs Python 3.12 and the extra abx")
     items, frames = few

@@ -4,7 +4,7 @@ import torch
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models import long_audio
 from fithubert_upstream.models.fithubert import FitHubert
-from fithubert_upstream.models.long_audio import encode_windows
+from fithubert_upstream.models.long_audio import transform_windows
 from fithubert_upstream.upstream.hubconf import fithubert_mini, hubert_mini
 
 from ..helpers.tiny import SMALL
@@ -18,7 +18,7 @@ def test_windows_that_see_everything_give_the_same(monkeypatch, rate):
     for samples in (700 + 320 * rate, 48_000, 48_320, 55_555):
         waveforms = torch.randn(2, samples)
         expected, lengths = model.encode(waveforms)
-        found, reduced = encode_windows(model, waveforms, 1.0)
+        found, reduced = transform_windows(model, model.extract(waveforms)[0], 1.0)
         assert len(found) == len(expected) and torch.equal(reduced, lengths)
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
@@ -31,7 +31,7 @@ def test_a_window_is_what_its_surroundings_say(monkeypatch):
     monkeypatch.setattr(long_audio, "CONTEXT", 20)
     waveforms = torch.randn(1, 50_000)  # 156 frames
     x, _, _ = model.extract(waveforms)
-    found, _ = encode_windows(model, waveforms, 1.0)  # 50 frames
+    found, _ = transform_windows(model, model.extract(waveforms)[0], 1.0)  # 50 frames
     assert found[-1].size(1) == 78
     for start in (0, 50, 100, 150):
         begin, end = max(0, start - 20), start + 70
@@ -63,4 +63,5 @@ def test_chunks_in_training_are_encoded_one_by_one():
 
 def test_too_small_windows():
     with pytest.raises(FitHubertError, match="chunk_seconds of at least 1, found 0.5"):
-        encode_windows(FitHubert(SMALL), torch.randn(1, 50_000), 0.5)
+        model = FitHubert(SMALL)
+        transform_windows(model, model.extract(torch.randn(1, 50_000))[0], 0.5)

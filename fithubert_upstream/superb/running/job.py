@@ -1,7 +1,6 @@
 """One task on one upstream: what its result depends on, and how it is trained, tested and remembered."""
 
 import json
-import os
 import shlex
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from ...downstream import run as run_downstream
 from ...downstream.tasks import Task
 from ...errors import FitHubertError
 from ...files import write_json, write_text
-from ...models.inference import INFERENCE_VARIABLES
+from ...models.inference import inference_settings
 from ...runs.folders import check_free
 from ...runs.provenance import commit, device_name
 from ...runs.versions import versions
@@ -42,7 +41,7 @@ def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: A
         "upstream": upstream.name,
         "ckpt": digest,
         "feature": upstream.feature,
-        **{name: value for name, value in os.environ.items() if name in INFERENCE_VARIABLES and value},
+        **inference_settings(),
         **flags,
         **config,
     }
@@ -152,11 +151,6 @@ class Job:
         self.begin()
         self.train()
         self.finish(started)
-
-    def run(self) -> None:
-        """Do all parts, one after another."""
-        while parts := self.parts():
-            self.run_part(parts[0])
 
     def begin(self) -> None:
         """`note`. Raises FitHubertError if the corpus has changed since `identity`."""
