@@ -5,22 +5,38 @@ import pytest
 from fithubert_upstream import load_fithubert
 from fithubert_upstream.distillation.config import DistillationConfig
 from fithubert_upstream.models.fithubert import FitHubert
+from fithubert_upstream.pruning.config import PruningConfig
+from fithubert_upstream.settings.files import from_dict, read_yaml
 
 from .conftest import REPO
 
-RECIPES = sorted((REPO / "examples" / "family").glob("*.yaml"))
+RECIPES = sorted(path for path in (REPO / "examples" / "family").glob("*.yaml") if path.stem != "prune_train")
+PRUNED = [path for path in RECIPES if "sparsity:" in path.read_text()]
+OTHERS = [path for path in RECIPES if path not in PRUNED]
 
 
 def size(config) -> int:
     return sum(p.numel() for p in FitHubert(config.with_heads(())).parameters())
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def stem(path) -> str:
+    return path.stem
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=stem)
 def test_sizes_are_within_three_percent_of_the_embedded_student(path):
     config = DistillationConfig.from_yaml(path)
     embedded = size(load_fithubert("fithubert_mini").config)
     assert abs(size(config.student) / embedded - 1) < 0.03
     assert (config.teacher.source, config.teacher.model) == ("fithubert", "hubert_mini")
+
+
+@pytest.mark.parametrize("path", PRUNED, ids=stem)
+def test_so_are_those_that_pruning_leaves(path):
+    config = from_dict(PruningConfig, read_yaml(path), path.name)
+    assert (config.teacher.source, config.teacher.model) == ("fithubert", "hubert_mini")
+    teacher, embedded = (size(load_fithubert(name).config) for name in ("hubert_mini", "fithubert_mini"))
+    assert abs((1 - config.sparsity) * teacher / embedded - 1) < 0.03
 
 
 def test_every_recipe_is_in_the_script():

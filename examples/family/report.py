@@ -1,6 +1,9 @@
 """The family's recipes side by side, of what run.sh measured: family.md and family.png.
 
-python examples/family/report.py FOLDER
+python examples/family/report.py FOLDER [OTHER ...]
+
+OTHER are folders of other budgets. Their ranking of the recipes is compared with this one's, by Kendall's tau: 1 where
+all pairs of recipes are in the same order, -1 where all are in the opposite one.
 """
 
 import argparse
@@ -11,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from scipy.stats import kendalltau
 
 from fithubert_upstream.files import write_text
 from fithubert_upstream.joint.tables import mean_and_deviation
@@ -18,7 +22,8 @@ from fithubert_upstream.report import BARS, INK, QUIET, aligned_table, figure, s
 from fithubert_upstream.superb.upstreams import build, parse_upstream
 
 ROUNDS = 15
-TASKS = {"pr": "PR PER %", "ks": "KS accuracy %"}
+TASKS = {"pr": "PR PER %", "ks": "KS accuracy %", "sv": "SV EER %"}
+GIVEN = ("fbank", "hubert_mini")  # no recipes, but what they are compared with
 
 
 def results(folder: Path) -> tuple[dict[str, dict[str, list[float]]], dict[str, int]]:
@@ -29,9 +34,26 @@ def results(folder: Path) -> tuple[dict[str, dict[str, list[float]]], dict[str, 
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             sizes[row["name"]] = row["parameters"]
             for task in TASKS:
-                if row[task] is not None:
+                if row.get(task) is not None:
                     found[row["name"]][task].append(row[task])
     return found, sizes
+
+
+def means(found: dict[str, dict[str, list[float]]], task: str) -> dict[str, float]:
+    """Recipe -> mean result of a task, where there is one."""
+    return {name: statistics.fmean(tasks[task]) for name, tasks in found.items() if tasks[task] and name not in GIVEN}
+
+
+def agreement(found: dict[str, dict[str, list[float]]], other: Path) -> str:
+    """Kendall's tau of this ranking and that of another folder, for each task."""
+    there, parts = results(other)[0], []
+    for task, title in TASKS.items():
+        one, two = means(found, task), means(there, task)
+        both = sorted(one.keys() & two.keys())
+        if len(both) > 2:
+            tau = kendalltau([one[name] for name in both], [two[name] for name in both]).statistic
+            parts.append(f"{title} {tau:.2f} ({len(both)} recipes)")
+    return f"ranking beside {other.name}, Kendall's tau: {', '.join(parts)}"
 
 
 def milliseconds(folder: Path, names: list[str]) -> dict[str, float]:
@@ -52,6 +74,8 @@ def milliseconds(folder: Path, names: list[str]) -> dict[str, float]:
 
 
 def cell(values: list[float]) -> str:
+    if not values:
+        return ""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
 
@@ -59,7 +83,9 @@ def cell(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("others", type=Path, nargs="*")
+    args = parser.parse_args()
+    folder = args.folder
     found, sizes = results(folder)
     times = milliseconds(folder, list(found))
     body = [
@@ -67,11 +93,15 @@ def main() -> None:
         for name, tasks in found.items()
     ]
     table = aligned_table(["recipe", "parameters", *TASKS.values(), "ms for 10 s"], body, {0})
+    table += ["", *(agreement(found, other) for other in args.others)] if args.others else []
     write_text(folder / "family.md", "\n".join(table) + "\n")
-    picture = figure(10, 3.6)
-    for axes, (task, title) in zip(picture.subplots(1, 2), TASKS.items(), strict=True):
+    measured = {task: title for task, title in TASKS.items() if any(tasks[task] for tasks in found.values())}
+    picture = figure(5 * len(measured), 3.6)
+    plots = picture.subplots(1, len(measured), squeeze=False)[0]
+    for axes, (task, title) in zip(plots, measured.items(), strict=True):
         for number, (name, tasks) in enumerate(found.items()):
-            values = tasks[task]
+            if not (values := tasks[task]):
+                continue
             axes.errorbar(times[name], statistics.fmean(values), yerr=statistics.stdev(values) if values[1:] else None,
                           marker="o", color=BARS[number % len(BARS)], capsize=3)  # fmt: skip
             axes.annotate(name, (times[name], statistics.fmean(values)), (6, 4), textcoords="offset points", fontsize=8)

@@ -16,7 +16,8 @@ class PruningConfig:
     `layers` of the teacher are learned by the student's of the same number; 0 is what goes into the positional
     convolution, and the last is the teacher's last. `sparsity` is the share of the teacher's parameters that goes. It
     is reached linearly in a share `sparsity_warmup` of the first step's updates. `gate_lr` is the highest learning rate
-    of gates and multipliers; it rises and falls with that of the weights.
+    of gates and multipliers; it rises and falls with that of the weights. `time_reduction` is FitHuBERT's, not
+    DPHuBERT's: the student's transformer layers see one frame where the teacher's see so many.
     """
 
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -24,6 +25,7 @@ class PruningConfig:
     sparsity: float = 0.75
     sparsity_warmup: float = 0.1
     gate_lr: float = 0.02
+    time_reduction: int = 1
 
     def __post_init__(self) -> None:
         rising = list(self.layers) == sorted(set(self.layers)) and min(self.layers, default=-1) >= 0
@@ -31,6 +33,7 @@ class PruningConfig:
         expect(0 < self.sparsity < 1, "a sparsity between 0 and 1", self.sparsity)
         expect(0 <= self.sparsity_warmup < 1, "sparsity_warmup in [0, 1)", self.sparsity_warmup)
         expect(0 < self.gate_lr < float("inf"), "gate_lr above 0", self.gate_lr)
+        expect(self.time_reduction >= 1, "time_reduction of at least 1", self.time_reduction)
         for name in ("groups", "layers", "heads"):  # of other kinds of distillation
             given = getattr(self.teacher, name)
             expect(given is None, f"layers outside the teacher's block, and no teacher.{name}", given)

@@ -140,6 +140,8 @@ def size_of(config: FitHubertConfig, convs: list, heads: list, ffns: list, atten
     total = total + before * (1 + 2 * config.feature_norm)  # a factor for each channel, and the norm
     total = total + (before + 1) * dim  # the projection
     total = total + (dim // config.pos_conv_groups * dim + 1) * config.pos_conv_kernel + dim + 2 * dim
+    if config.time_reduction > 1:
+        total = total + (config.time_reduction * dim + 1) * dim
     for count, units, has_heads, has_units in zip(heads, ffns, attends, feeds, strict=True):
         total = total + count * width * (4 * dim + 3) + has_heads * dim  # queries, keys, values, output
         total = total + units * (2 * dim + 1) + has_units * dim + 4 * dim  # FFN, and both norms

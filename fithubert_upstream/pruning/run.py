@@ -68,7 +68,7 @@ class GatedTraining(Training):
     def build_task(self) -> PruningTask:
         config = self.config.model
         model = teacher_model(load_teacher(config.teacher))
-        student = copy_of(model)
+        student = copy_of(model, config.time_reduction)
         task = PruningTask(student, model, config.layers, Gates(student.config))
         layers = student.config.num_layers
         least = size_of(student.config, [1] * len(student.config.conv_layers), *[[0] * layers] * 4)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import FitHubertError
-from ..models.fithubert import FitHubert
+from ..models.fithubert import FitHubert, fit_frames
 from ..teachers.teachers import HubertTeacher, Teacher
 from .shrink import OpenNorm
 
@@ -22,30 +22,41 @@ class States(nn.Module):
         self.model = model
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """(B, T) and (B,) samples, None when nothing is padded -> 1 + N of (B, L, D), and (B,) valid frames."""
+        """(B, T) and (B,) samples, None when nothing is padded -> 1 + N of (B, L, D), and (B,) valid frames.
+
+        With time reduction, all but layer 0 are (B, M, D), as `FitHubert.encode` gives them.
+        """
         x, frames, padded = self.model.extract(waveforms, lengths)
         return [x, *self.model.transform(x, frames if padded else None).layers], frames
 
 
 class Maps(nn.Module):
     """Linear maps from the student's layers to the teacher's, which begin as identity: one for layer 0, one for all
-    others."""
+    others. With time reduction those have one for each of the teacher's frames in a frame of the student's."""
 
-    def __init__(self, layers: Sequence[int], dim: int):
+    def __init__(self, layers: Sequence[int], dim: int, time_reduction: int = 1):
         super().__init__()
-        self.layers = tuple(layers)
-        self.maps = nn.ModuleDict({self._name(layer): nn.Linear(dim, dim) for layer in layers})
-        for linear in self.maps.values():
-            nn.init.eye_(linear.weight)
+        self.layers, self.time_reduction = tuple(layers), time_reduction
+        rates = {self._name(layer): time_reduction if layer else 1 for layer in layers}
+        self.maps = nn.ModuleDict({name: nn.Linear(dim, rate * dim) for name, rate in rates.items()})
+        for name, linear in self.maps.items():
+            linear.weight.data = torch.eye(dim).repeat(rates[name], 1)  # (r D, D)
             nn.init.zeros_(linear.bias)
 
     @staticmethod
     def _name(layer: int) -> str:
         return "layer" if layer else "projection"
 
-    def forward(self, states: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, states: Sequence[Tensor], frames: Tensor) -> list[Tensor]:
         """What `States` gives -> one (B, L, D) for each of `layers`."""
-        return [self.maps[self._name(layer)](states[layer]) for layer in self.layers]
+        return [self._map(layer, states[layer], frames) for layer in self.layers]
+
+    def _map(self, layer: int, state: Tensor, frames: Tensor) -> Tensor:
+        mapped, rate = self.maps[self._name(layer)](state), self.time_reduction
+        if rate == 1 or layer == 0:
+            return mapped
+        mapped = mapped.view(len(mapped), -1, state.size(2))  # (B, M, r D) -> (B, r M, D)
+        return fit_frames(mapped, frames // rate * rate, frames)
 
 
 def teacher_model(teacher: Teacher) -> FitHubert:
@@ -71,12 +82,26 @@ def teacher_model(teacher: Teacher) -> FitHubert:
     return teacher.model
 
 
-def copy_of(model: FitHubert) -> FitHubert:
-    """A student with the teacher's weights, ready for gates: with `feature_scale`, and a norm over open channels."""
-    config = replace(model.config, feature_scale=True, head_layers=(), hidden_states=STATES)
+def copy_of(model: FitHubert, time_reduction: int = 1) -> FitHubert:
+    """A student with the teacher's weights, ready for gates: with `feature_scale`, and a norm over open channels.
+
+    Time reduction begins as the mean of the frames that become one. Layer 0, which has more frames than the others, is
+    no hidden state then.
+    """
+    config = replace(
+        model.config,
+        feature_scale=True,
+        time_reduction=time_reduction,
+        head_layers=(),
+        hidden_states=STATES if time_reduction == 1 else ("layers",),
+    )
     student = FitHubert(config)
+    begin = {"feature_scale": torch.ones(config.conv_layers[-1][0])}
+    if time_reduction > 1:
+        mean = torch.eye(config.embed_dim)[:, :, None].repeat(1, 1, time_reduction) / time_reduction  # (D, D, r)
+        begin |= {"time_reduction.weight": mean, "time_reduction.bias": torch.zeros(config.embed_dim)}
     weights = {name: weight.clone() for name, weight in model.state_dict().items() if not name.startswith("heads.")}
-    student.load_state_dict({"feature_scale": torch.ones(config.conv_layers[-1][0])} | weights)
+    student.load_state_dict(begin | weights)
     if isinstance(student.feature_norm, nn.LayerNorm):
         student.feature_norm = OpenNorm(student.feature_norm)
     return student

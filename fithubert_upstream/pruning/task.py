@@ -45,12 +45,12 @@ class Learner(nn.Module):
         gates = self.further.gates
         if gates is None:
             states, frames = self.states(waveforms, lengths)
-            return self.further.maps(states), frames, None
+            return self.further.maps(states, frames), frames, None
         if not self.training:
             self.states.eval()  # which drops what was folded from weights with other gates
         weights = {f"model.{name}": weight for name, weight in gated_weights(self.student, gates()).items()}
         states, frames = functional_call(self.states, weights, (waveforms, lengths))
-        return self.further.maps(states), frames, gates.expected_size()
+        return self.further.maps(states, frames), frames, gates.expected_size()
 
     def beside(self) -> dict[str, Tensor]:
         """What is trained beside the student, for a checkpoint of the run."""
@@ -77,7 +77,7 @@ class PruningTask(nn.Module):
                 f"expected layers that end in the teacher's last, {depth}, found {list(layers)}; set model.layers"
             )
         self.layers = tuple(layers)
-        self.learner = Learner(student, Maps(layers, teacher.config.embed_dim), gates)
+        self.learner = Learner(student, Maps(layers, teacher.config.embed_dim, student.config.time_reduction), gates)
         self.teachers = nn.ModuleList([States(teacher)])
         self.teacher_size = sum(weight.numel() for weight in teacher.parameters())
         self.target = 0.0

@@ -51,7 +51,7 @@ def settle(gates: Gates) -> Gates:
 
 
 def slow_gated(model: FitHubert, masks: Masks, wav):
-    """(T,) waveform -> what goes into the positional convolution, and each layer's output, (L, D) each.
+    """(T,) waveform -> what goes into the positional convolution, (L, D), and each layer's output, (M, D) each.
 
     Every unit's output times its gate, norms over the channels that are open.
     """
@@ -74,6 +74,11 @@ def slow_gated(model: FitHubert, masks: Masks, wav):
     projection = x
     v, g, bias = (state[f"pos_conv.{part}"] for part in ("weight_v", "weight_g", "bias"))
     x = layer_norm(x + positions(x, v, g, bias), state, "encoder_norm")
+    if (rate := config.time_reduction) > 1:
+        weight, bias = state["time_reduction.weight"], state["time_reduction.bias"]  # (D, D, r), (D,)
+        starts = range(0, len(x) - rate + 1, rate)
+        frames = [sum(weight[:, :, k] @ x[start + k] for k in range(rate)) + bias for start in starts]
+        x = torch.stack(frames)  # (M, D)
     states, width = [], config.width_of_head
     for i in range(config.num_layers):
         place, heads = f"layers.{i}", config.layer_heads[i]

@@ -78,10 +78,11 @@ def test_expected_size_by_counting_what_is_left_over_draws(config):
     assert abs(sizes.mean().item() - expected) < 4 * sizes.std().item() / math.sqrt(len(sizes))
 
 
-def test_size_of_everything_is_the_whole_model():
-    student = copy_of(make_model())
+@pytest.mark.parametrize("time_reduction", [1, 2])
+def test_size_of_everything_is_the_whole_model(time_reduction):
+    student = copy_of(make_model(), time_reduction)
     convs = [channels for channels, _, _ in TEACHER.conv_layers]
-    size = size_of(TEACHER, convs, [4] * 3, [20] * 3, [1] * 3, [1] * 3)
+    size = size_of(student.config, convs, [4] * 3, [20] * 3, [1] * 3, [1] * 3)
     assert size == sum(weight.numel() for weight in student.parameters())
 
 

@@ -22,9 +22,10 @@ def gated(student, masks, waveforms, lengths=None):
         return functional_call(States(student).eval(), weights, (waveforms, lengths))
 
 
-@pytest.fixture(params=[TEACHER, WITHOUT_NORM], ids=["even", "uneven"])
+@pytest.fixture(params=[(TEACHER, 1), (TEACHER, 2), (WITHOUT_NORM, 1)], ids=["even", "time reduction", "uneven"])
 def student(request):
-    return copy_of(make_model(request.param)).eval()
+    config, time_reduction = request.param
+    return copy_of(make_model(config), time_reduction).eval()
 
 
 @pytest.mark.parametrize("drawn", [False, True])
@@ -38,7 +39,8 @@ def test_a_small_model_gives_what_the_gated_one_gives(student, drawn):
     expected, wanted = gated(student, masks, waveforms, lengths)
     assert torch.equal(frames, wanted) and not torch.equal(frames[:1], frames[1:])
     for number, (one, other) in enumerate(zip(states, expected, strict=True)):
-        for item, count in enumerate(frames.tolist()):
+        rate = student.config.time_reduction if number else 1
+        for item, count in enumerate((frames // rate).tolist()):
             torch.testing.assert_close(one[item, :count], other[item, :count], atol=2e-4, rtol=1e-4, msg=str(number))
     assert small.config.layer_heads[0] == 0 == small.config.layer_ffn_dims[2]
     assert sum(p.numel() for p in small.parameters()) < 0.8 * sum(p.numel() for p in student.parameters())
@@ -72,7 +74,9 @@ def test_the_small_model_is_a_student_like_any_other(student, tmp_path):
     small = shrink(student, settle(Gates(student.config))())
     save_fithubert(small, tmp_path / "small.safetensors")
     loaded = load_fithubert(tmp_path / "small.safetensors")
-    assert loaded.config == small.config and loaded.config.hidden_states == ("projection", "layers")
+    assert loaded.config == small.config
+    layer_0 = ("projection",) if small.config.time_reduction == 1 else ()
+    assert loaded.config.hidden_states == (*layer_0, "layers")
     assert all(torch.equal(weight, loaded.state_dict()[name]) for name, weight in small.state_dict().items())
 
 

@@ -49,8 +49,35 @@ def test_layer_0_is_what_goes_into_the_positional_convolution():
 def test_maps_begin_as_identity_and_are_shared_but_for_layer_0():
     maps, states = Maps((0, 1, 3), 4), list(torch.randn(4, 2, 5, 4))
     assert sum(p.numel() for p in maps.parameters()) == 2 * (4 * 4 + 4)
-    for one, other in zip(maps(states), (states[0], states[1], states[3]), strict=True):
+    for one, other in zip(maps(states, torch.tensor([5, 5])), (states[0], states[1], states[3]), strict=True):
         assert torch.equal(one, other)
+
+
+def test_with_time_reduction_each_of_the_teachers_frames_has_a_map():
+    maps, frames = Maps((0, 2), 4, time_reduction=2), torch.tensor([7, 4])
+    with torch.no_grad():
+        for linear in maps.parameters():
+            linear.add_(torch.randn_like(linear))
+    states = [torch.randn(2, 7, 4), torch.empty(0), torch.randn(2, 3, 4)]
+    first, second = maps(states, frames)
+    torch.testing.assert_close(first, states[0] @ maps.maps["projection"].weight.T + maps.maps["projection"].bias)
+    weights, biases = maps.maps["layer"].weight.view(2, 4, 4), maps.maps["layer"].bias.view(2, 4)
+    assert second.shape == (2, 7, 4) and not second[1, 4:].any()
+    for item, count in enumerate(frames.tolist()):
+        for frame in range(count):
+            last = min(frame, count // 2 * 2 - 1)  # an odd last frame repeats the one before it
+            expected = weights[last % 2] @ states[2][item, last // 2] + biases[last % 2]
+            torch.testing.assert_close(second[item, frame], expected)
+
+
+def test_time_reduction_begins_as_a_mean():
+    teacher, wav = make_model(), torch.randn(1, 6000)
+    student = copy_of(teacher, time_reduction=2)
+    assert student.config.time_reduction == 2 and student.config.hidden_states == ("layers",)
+    x = torch.randn(1, 7, teacher.config.embed_dim)
+    torch.testing.assert_close(student.time_reduction(x), (x[:, 0:6:2] + x[:, 1:6:2]) / 2)
+    with torch.no_grad():
+        assert torch.equal(States(student)(wav)[0][0], States(copy_of(teacher))(wav)[0][0])
 
 
 def test_a_student_is_a_copy():
@@ -79,6 +106,19 @@ def test_eval_follows_the_gates():
     assert task.error_names == ["layer_0", "layer_3", "sparsity", "target_sparsity"]
     extra = TEACHER.conv_layers[-1][0]  # the factors of the last channels
     assert after[2].item() == pytest.approx(-extra / task.teacher_size, abs=1e-5)
+
+
+def test_with_time_reduction_padding_changes_nothing():
+    model = make_model()
+    task = PruningTask(copy_of(model, time_reduction=2), model, (0, 3))
+    waveforms, lengths = torch.randn(2, 8000), torch.tensor([8000, 5000])
+    with torch.no_grad():
+        batch = task.learner.eval()(waveforms, lengths)[0]
+        alone = task.learner(waveforms[1:, :5000])[0]
+    for one, other in zip(batch, alone, strict=True):
+        torch.testing.assert_close(one[1:, :15], other, atol=1e-4, rtol=1e-4)
+    loss, errors = task.loss(task.learner, waveforms, lengths)
+    assert errors[0] < -0.999 and -0.999 < errors[1] < 0 and torch.isfinite(loss)
 
 
 def test_padding_and_what_the_teacher_hears():
