@@ -23,7 +23,7 @@ from .students import copy_of, teacher_model
 from .task import PruningTask
 
 FIRST = "prune"  # the folder of the first step inside that of the run
-NEAR = 0.05  # how far from the sparsity that is wanted the first step may end
+NEAR = 0.15  # how far from the sparsity that is wanted the first step may end, before its gates are moved there
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -104,8 +104,10 @@ class GatedTraining(Training):
         if abs(expected - wanted) > NEAR:
             raise FitHubertError(
                 f"{self.folder}: expected a sparsity of {wanted} after {self.step} updates, found {expected:.3f}; "
-                "give it more prune.trainer.steps, or begin again under another -n with a higher model.gate_lr"
+                "give it more prune.trainer.steps, or begin again under another -n with a "
+                f"{'higher' if expected < wanted else 'lower'} model.gate_lr"
             )
+        print(f"gates end at a sparsity of {expected:.3f} and are moved to {wanted}")
         student, before = self.task.shrunk(wanted), self.task.teacher_size
         config, size = student.config, sum(weight.numel() for weight in student.parameters())
         print(
