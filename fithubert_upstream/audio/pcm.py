@@ -67,10 +67,10 @@ def read_pcm(stream: BinaryIO, rate: int = SAMPLE_RATE, tell: Callable[[str], No
         rest += new
     if resampler is not None and len(samples := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
         yield samples
-    if rest:
-        tell(f"{len(rest)} byte{'s' * (len(rest) > 1)} at the end are no whole sample; is the stream 16-bit?")
     if not heard:
         raise FitHubertError(f"standard input: expected 16-bit samples, found less than one; {TRY}")
+    if rest:
+        tell(f"bytes at the end that are no whole sample: {len(rest)}, left out; is the stream 16-bit?")
 
 
 def _at_least(stream: BinaryIO, count: int, start: bytes = b"") -> bytes:

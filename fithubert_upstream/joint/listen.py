@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         if getattr(args, flag) is not None and not streams:
             raise FitHubertError(f"--{flag}: expected {STREAM} for standard input, found files, which do not need it")
     if streams and (sys.stdin is None or sys.stdin.isatty()):
-        raise FitHubertError(f"{STREAM}: expected samples on standard input, found a terminal; {TRY}")
+        raise FitHubertError(f"{STREAM}: expected samples on standard input, found a terminal or nothing; {TRY}")
 
     model = load_listener(args.model)
     if args.enroll is None and "ks" not in model.tasks:
@@ -88,12 +88,13 @@ def main(argv: list[str]) -> None:
 
 
 def listen_to(stream: Any, spotter: Spotter, rate: int, enrolled: np.ndarray | None) -> None:
-    """Print each keyword in a stream of samples as it is heard, until the stream ends or Ctrl-C. Raises as `read_pcm`."""
+    """Print each keyword in a stream as it is heard, until the stream ends or Ctrl-C. Raises as `read_pcm`."""
     words = [name for name, told in zip(spotter.model.classes, spotter.told, strict=True) if told]
-    tell(f"listening for {', '.join(words)}; Ctrl-C ends it")
     count = 0
     try:
         for samples in read_pcm(stream, rate, tell):
+            if not spotter.seconds:
+                tell(f"listening for {', '.join(words)}; Ctrl-C ends it")
             count += report(spotter.push(samples), spotter.model, enrolled)
         count += report(spotter.finish(), spotter.model, enrolled)
     except KeyboardInterrupt:

@@ -108,8 +108,8 @@ def load_listener(model: str = JOINT) -> OnnxJoint | TorchJoint:
         if isinstance(error, FitHubertError) or error.name != "torch":
             raise
         raise FitHubertError(
-            f"{model}: needs torch, which is not installed; without it, use an .onnx of `fithubert export-joint {model} "
-            "-o FILE.onnx`"
+            f"{model}: needs torch, which is not installed; where it is, make an .onnx of it: "
+            f"fithubert export-joint {model} -o FILE.onnx"
         ) from error
 
 

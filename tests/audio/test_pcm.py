@@ -67,7 +67,9 @@ def test_telephone_audio_is_resampled_and_said():
 
 def test_half_a_sample_at_the_end():
     samples, told = read(SAMPLES.tobytes() + b"x")
-    assert len(samples) == len(SAMPLES) and told == ["1 byte at the end are no whole sample; is the stream 16-bit?"]
+    assert len(samples) == len(SAMPLES) and told == [
+        "bytes at the end that are no whole sample: 1, left out; is the stream 16-bit?"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,15 @@ def test_the_frame_waits_for_its_look_ahead_and_no_longer():
 
 
 def test_the_error_falls_with_the_look_ahead(real_speech):
-    features, samples = load_features("fithubert_mini"), real_speech(8).numpy()
+    """Early frames differ more: the norm's statistics are those of what was heard."""
+    features, samples = load_features("fithubert_mini"), real_speech(6).numpy()
     whole = features(samples)["last_hidden_state"]
-    errors = [
-        np.linalg.norm(stream(StreamingEncoder(features, ahead, left=8, step=0.4), samples, 3200) - whole)
-        for ahead in (0, 0.4, 2)
-    ]
-    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.2 * np.linalg.norm(whole)
+    found = [stream(StreamingEncoder(features, ahead, left=6, step=0.6), samples, 3200) for ahead in (0, 0.4, 2)]
+    errors = [np.linalg.norm(frames - whole) for frames in found]
+    assert errors[0] > errors[1] > errors[2]
+    late, expected = found[2][200:], whole[200:]
+    cosines = (late * expected).sum(1) / np.linalg.norm(late, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.mean() > 0.9
 
 
 def test_a_stream_after_another():
