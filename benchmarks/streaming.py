@@ -17,7 +17,11 @@ from fithubert_upstream.files import write_json
 from fithubert_upstream.streaming.encoder import StreamingEncoder, load_features
 
 BEGINNING = 200  # frames, 4 s, in which the norm's statistics settle
-SETTINGS = [(ahead, 8.0) for ahead in (0, 0.1, 0.2, 0.5, 1, 2)] + [(0.5, left) for left in (0.5, 1, 2, 4)]
+AHEAD = (0, 0.1, 0.2, 0.5, 1, 2)
+SETTINGS = {
+    "fithubert_mini": [(ahead, 4.0) for ahead in AHEAD] + [(0.5, left) for left in (1.0, 2.0, 8.0)],
+    "FitHuBERT, random": [(ahead, 2.0) for ahead in AHEAD],
+}
 
 
 def utterances(folder: Path, count: int) -> list[np.ndarray]:
@@ -74,15 +78,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("result/streaming.json"))
-    parser.add_argument("--utterances", type=int, default=4)
+    parser.add_argument("--utterances", type=int, default=3)
     parser.add_argument("--step", type=float, default=0.4)
     args = parser.parse_args()
     waves = utterances(args.folder, args.utterances)
     result = {"seconds": [len(wave) / 16000 for wave in waves]}
-    for name, features in (("fithubert_mini", load_features("fithubert_mini")), ("fithubert, random", full_size())):
+    for name, features in (("fithubert_mini", load_features("fithubert_mini")), ("FitHuBERT, random", full_size())):
         result[name] = []
         print(f"{name}\n| look-ahead | left | latency | cosine | after 4 s | lowest | rel. error | CPU % |")
-        for ahead, left in tqdm(SETTINGS, desc=name, mininterval=10):
+        for ahead, left in tqdm(SETTINGS[name], desc=name, mininterval=10):
             row = measure(features, waves, ahead, left, args.step)
             result[name].append(row)
             print("| " + " | ".join(f"{value:.4g}" for key, value in row.items() if key != "step") + " |", flush=True)

@@ -1,5 +1,5 @@
 """The pretrained models inside the package: a small HuBERT, its FitHuBERT, and that one fine-tuned for keywords and
-speakers. README.md here is their card."""
+speakers, which is also here as ONNX. README.md here is their card."""
 
 from pathlib import Path
 
