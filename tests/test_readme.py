@@ -23,7 +23,7 @@ from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.pruning.config import PruningRun
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
-from fithubert_upstream.superb.upstreams import parse_upstream
+from fithubert_upstream.superb.names import parse_upstream
 from fithubert_upstream.upstream.hubconf import ENTRIES
 
 from .conftest import REPO
@@ -95,6 +95,12 @@ def test_python_block_of_inference(tmp_path, monkeypatch):
     names = {"torch": torch}
     exec(python_block(PAGES["inference"]), names)
     assert names["upstream"].precision == "bf16"
+
+
+def test_python_block_of_streaming(capsys):
+    code = python_block(PAGES["streaming"])
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == re.search(r"# (\(\d.*?\)):", code)[1]
 
 
 @pytest.fixture
