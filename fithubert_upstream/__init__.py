@@ -12,6 +12,7 @@ _WHERE = {
     "FitHubert": ".models.fithubert",
     "FitHubertConfig": ".models.config",
     "FitHubertError": ".errors",
+    "OnnxFeatures": ".export.numpy_features",
     "available_models": ".checkpoints.load",
     "load_fithubert": ".checkpoints.load",
     "load_joint": ".joint.model",

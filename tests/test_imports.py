@@ -29,6 +29,7 @@ WITHOUT_TORCH = (
     "corpora.layouts.voxceleb1",
     "downstream.asr",
     "downstream.query_by_example.mtwv",
+    "export.numpy_features",
     "report",
     "runs.launcher",
     "runs.workers",
