@@ -6,7 +6,6 @@ Needs npm, and this package with the extra `onnx`. The page then runs from any w
 import argparse
 import base64
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -16,11 +15,11 @@ from pathlib import Path
 
 import onnxruntime
 
-from fithubert_upstream.audio import SAMPLE_RATE
-from fithubert_upstream.cli import main as fithubert
+from fithubert_upstream.assets import JOINT
 from fithubert_upstream.errors import FitHubertError, expect
 from fithubert_upstream.files import atomic_path, write_json, write_text
-from fithubert_upstream.models.lengths import FRAME_RATE
+from fithubert_upstream.joint.model import load_joint
+from fithubert_upstream.joint.onnx import export_joint_onnx
 
 PAGE = Path(__file__).resolve().parent
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
@@ -60,31 +59,26 @@ def unpack_runtime(archive: Path, folder: Path) -> None:
                 temporary.write_bytes(files.extractfile(f"package/dist/{name}").read())
 
 
-def get_model(folder: Path, model: str = "joint_mini") -> None:
+def get_model(folder: Path, name: str = JOINT) -> None:
     """Export a joint model in int8, with what the page must know of it in model.json."""
+    model = load_joint(name)
+    config = model.config
+    expect(config.tasks == ("ks", "sv"), f"{name}: a model of keywords and speakers", " ".join(config.tasks))
+    expect(config.threshold is not None, f"{name}: a threshold for speakers", "none")
+    expect(not config.trim_db, f"{name}: a model that takes recordings whole", f"trim_db {config.trim_db:g}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "joint.onnx"
-    if fithubert(["export", model, "-o", str(path), "--int8"]):
-        raise FitHubertError(f"{model}: the export failed; the model was not written")
+    measured = export_joint_onnx(model, path, int8=True)
     size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise FitHubertError(f"{path}: expected at most {MOST_BYTES:,} bytes for a page, found {size:,}")
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.get_modelmeta().custom_metadata_map
-    about = {
-        "name": model,
-        "bytes": size,
-        "sample_rate": SAMPLE_RATE,
-        "frame_rate": FRAME_RATE,
-        "labels": json.loads(found["labels"]),
-        "threshold": float(found["threshold"]),
-    }
+    expect(size <= MOST_BYTES, f"{path}: at most {MOST_BYTES:,} bytes, small enough for a page", f"{size:,}")
+    about = {"name": Path(name).stem, "bytes": size, "labels": config.classes, "threshold": config.threshold}
     write_json(folder / "model.json", about)
+    print(f"{path}: {size / 1e6:.1f} MB, {measured}")
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--model", default="joint_mini", help="a joint model's .safetensors (default %(default)s)")
+    parser.add_argument("-m", "--model", default=JOINT, help="a joint model's .safetensors (default %(default)s)")
     args = parser.parse_args(argv)
     try:
         get_model(PAGE / "model", args.model)
