@@ -11,16 +11,9 @@ export function drawSpectrogram(canvas, picture) {
   paint(canvas, picture, SOUND, highest - 70, highest);
 }
 
-/** One layer: how far each dimension is from its mean over time, from -3 to 3 standard deviations of the layer. */
-export function drawLayer(canvas, { values, count, frames, width }, layer) {
-  const centred = values.slice((layer * values.length) / count, ((layer + 1) * values.length) / count); // (L, D)
-  for (let d = 0; d < width; d++) {
-    let mean = 0;
-    for (let i = d; i < centred.length; i += width) mean += centred[i] / frames;
-    for (let i = d; i < centred.length; i += width) centred[i] -= mean;
-  }
-  const deviation = Math.sqrt(centred.reduce((sum, x) => sum + x * x, 0) / centred.length) || 1;
-  paint(canvas, { values: centred, columns: frames, rows: width }, FEATURES, -3 * deviation, 3 * deviation);
+/** Features, from -3 to 3 standard deviations. */
+export function drawFeatures(canvas, picture) {
+  paint(canvas, picture, FEATURES, -3, 3);
 }
 
 function paint(canvas, { values, columns, rows }, colours, low, high) {

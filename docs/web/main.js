@@ -1,10 +1,11 @@
 // The page: two recordings, what was heard in each, and how alike their voices are.
 
-import { Model, SHORT, loadModel } from './model.js';
+import { layerPicture } from './features.js';
+import { SHORT, loadModel } from './model.js';
 import { Problem } from './problem.js';
-import { LONGEST, RATE, readFile, record } from './sound.js';
+import { RATE, readFile, record } from './sound.js';
 import { spectrogram } from './spectrogram.js';
-import { say, showCard, showDetails, showLikeness } from './view.js';
+import { say, showCard, showDetails, showLayer, showLikeness } from './view.js';
 
 /** What is known of each recording; null until there is one. */
 export const recordings = { a: null, b: null };
@@ -13,7 +14,7 @@ const READY = 'Ready. Choose, drop or record a sound; it stays on this device.';
 const TAKE = 10; // s of the microphone at most
 let model = null; // a promise of a Model
 let shown = 'a';
-let layer = 5;
+let layer = 7;
 let work = Promise.resolve(); // the session takes one recording after another
 
 /** Do something that may fail, and say how. */
@@ -53,7 +54,9 @@ async function analyse(loaded, sound, name) {
   const words = samples.length > SHORT * RATE ? await loaded.words(samples, progress) : null;
   await progress(words ? 1 : 0);
   const answer = await loaded.listen(samples);
-  return { name, sound, words, answer, best: loaded.best(answer.probabilities), picture: spectrogram(samples) };
+  const layers = Array.from({ length: answer.layers.count }, (_, i) => layerPicture(answer.layers, i));
+  const best = loaded.best(answer.probabilities);
+  return { name, sound, words, answer, best, layers, spectrum: spectrogram(samples) };
 }
 
 async function showAll(slot, url) {
@@ -76,7 +79,7 @@ async function showChosen() {
   if (!recordings[shown]) return;
   showDetails(recordings[shown], about.labels, layer, (chosen) => {
     layer = chosen;
-    showChosen();
+    showLayer(recordings[shown].layers, layer);
   });
 }
 

@@ -7,7 +7,7 @@ const MISSING = 'run "python docs/web/get_files.py" and load the page again.';
 const WINDOW = RATE; // samples; the model learned keywords from clips of one second
 const HOP = RATE / 2;
 export const SHORT = 1.5; // s; up to here a recording is one clip
-const SURE = 0.8; // lowest probability of a word in a longer recording
+export const SURE = 0.7; // lowest probability of a word in a longer recording
 
 /**
  * @typedef {{probabilities: Float32Array, embedding: Float32Array, layers: Layers}} Answer

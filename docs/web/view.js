@@ -1,7 +1,7 @@
 // What is known of the recordings, put into the page.
 
-import { drawLayer, drawSpectrogram } from './draw.js';
-import { cosine } from './model.js';
+import { drawFeatures, drawSpectrogram } from './draw.js';
+import { SURE, cosine } from './model.js';
 import { RATE } from './sound.js';
 
 const NAMES = { _unknown_: 'another word', _silence_: 'silence' };
@@ -15,7 +15,8 @@ function make(tag, name = '', content = []) {
   return element;
 }
 
-const percent = (probability) => `${Math.round(100 * probability)} %`;
+const percent = (share) => `${Math.round(100 * share)} %`;
+const width = (share) => `${100 * share}%`; // in CSS
 const readable = (label) => NAMES[label] ?? label;
 
 /** The line at the top. @param {'busy' | 'ready' | 'problem'} kind */
@@ -45,13 +46,13 @@ export function showCard(slot, { name, sound, words, best }) {
 export function showLikeness(first, second, threshold) {
   const section = $('#likeness');
   section.classList.toggle('known', Boolean(first && second));
-  $('.threshold', section).style.left = percent(threshold);
+  $('.threshold', section).style.left = width(threshold);
   if (!(first && second)) {
     $('p', section).textContent = 'Record or open two recordings to compare their voices.';
     return;
   }
   const likeness = cosine(first.answer.embedding, second.answer.embedding);
-  $('.bar', section).style.width = percent(Math.max(0, likeness));
+  $('.bar', section).style.width = width(Math.max(0, likeness));
   const verdict = likeness >= threshold ? 'probably the same voice' : 'probably two voices';
   $('p', section).replaceChildren(
     make('strong', '', likeness.toFixed(3)),
@@ -60,15 +61,31 @@ export function showLikeness(first, second, threshold) {
 }
 
 /** The large pictures of one recording. */
-export function showDetails(recording, labels, layer, onLayer) {
-  const { sound, picture, answer, words } = recording;
+export function showDetails({ sound, spectrum, layers, answer, words }, labels, layer, onLayer) {
+  const seconds = sound.samples.length / RATE;
   $('#details').hidden = false;
-  drawSpectrogram($('#spectrogram'), picture);
-  showTime($('#time'), sound.samples.length / RATE);
-  showMarks($('#marks'), words ?? [], sound.samples.length / RATE);
+  drawSpectrogram($('#spectrogram'), spectrum);
+  showTime($('#time'), seconds);
+  showMarks($('#marks'), words ?? [], seconds);
   if (words) showList($('#keywords'), words);
   else showBars($('#keywords'), answer.probabilities, labels);
-  showLayers(answer.layers, layer, onLayer);
+  const buttons = layers.map((picture, i) => {
+    const canvas = make('canvas');
+    drawFeatures(canvas, picture);
+    const button = make('button', '', [canvas, String(i + 1)]);
+    button.setAttribute('aria-label', `Layer ${i + 1}`);
+    button.addEventListener('click', () => onLayer(i));
+    return button;
+  });
+  $('#layers').replaceChildren(...buttons);
+  showLayer(layers, layer);
+}
+
+/** One layer of the recording that is shown, in large. */
+export function showLayer(layers, chosen) {
+  drawFeatures($('#layer'), layers[chosen]);
+  $('#layer-name').textContent = `Layer ${chosen + 1} of ${layers.length}`;
+  [...$('#layers').children].forEach((button, i) => button.setAttribute('aria-pressed', i === chosen));
 }
 
 function showTime(axis, seconds) {
@@ -76,7 +93,7 @@ function showTime(axis, seconds) {
   const ticks = [];
   for (let i = 0; i * step < seconds * 0.97; i++) {
     const tick = make('span', '', `${+(i * step).toFixed(1)}${i ? '' : ' s'}`);
-    tick.style.left = `${(100 * i * step) / seconds}%`;
+    tick.style.left = width((i * step) / seconds);
     ticks.push(tick);
   }
   axis.replaceChildren(...ticks);
@@ -86,8 +103,8 @@ function showMarks(box, words, seconds) {
   box.replaceChildren(
     ...words.map(({ label, start, end }) => {
       const mark = make('span', '', label);
-      mark.style.left = `${(100 * start) / seconds}%`;
-      mark.style.width = `${(100 * (end - start)) / seconds}%`;
+      mark.style.left = width(start / seconds);
+      mark.style.width = width((end - start) / seconds);
       return mark;
     }),
   );
@@ -97,7 +114,7 @@ function showBars(box, probabilities, labels) {
   const highest = Math.max(...probabilities);
   const rows = labels.map((label, i) => {
     const fill = make('span', 'fill');
-    fill.style.width = percent(probabilities[i]);
+    fill.style.width = width(probabilities[i]);
     const row = [make('span', '', readable(label)), make('span', 'track', fill), make('span', '', percent(probabilities[i]))];
     return make('li', probabilities[i] === highest ? 'best' : '', row);
   });
@@ -108,25 +125,6 @@ function showList(box, words) {
   const rows = words.map(({ label, probability, start, end }) =>
     make('li', '', [make('strong', '', label), ` ${percent(probability)}, ${start.toFixed(1)} to ${end.toFixed(1)} s`]),
   );
-  const none = 'No keyword is surer than 80 %. It knows yes, no, up, down, left, right, on, off, stop and go.';
+  const none = `No keyword is surer than ${percent(SURE)}. It knows yes, no, up, down, left, right, on, off, stop and go.`;
   box.replaceChildren(rows.length ? make('ol', 'hits', rows) : make('p', '', none));
-}
-
-function showLayers(layers, chosen, onLayer) {
-  drawLayer($('#layer'), layers, chosen);
-  $('#layer-name').textContent = `Layer ${chosen + 1} of ${layers.count}`;
-  const box = $('#layers');
-  if (box.children.length !== layers.count) {
-    const buttons = Array.from({ length: layers.count }, (_, i) => {
-      const button = make('button', '', [make('canvas'), String(i + 1)]);
-      button.setAttribute('aria-label', `layer ${i + 1}`);
-      button.addEventListener('click', () => onLayer(i));
-      return button;
-    });
-    box.replaceChildren(...buttons);
-  }
-  [...box.children].forEach((button, i) => {
-    button.setAttribute('aria-pressed', i === chosen);
-    drawLayer($('canvas', button), layers, i);
-  });
 }
