@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,15 @@ def named(path: str | Path) -> Iterator[None]:
         if error.errno not in NO_ROOM:
             raise
         raise FitHubertError(f"{path}: cannot be written ({error.strerror}); make room there") from error
+
+
+def flush_to_disk(paths: Iterable[str | Path]) -> None:
+    """Wait until files that were written, and their names, are on the disk. Raises OSError."""
+    paths = [Path(path) for path in paths]
+    for path in paths:
+        _sync(path, os.O_RDWR)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        _sync(folder, os.O_RDONLY)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -23,7 +23,7 @@ from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.pruning.config import PruningRun
 from fithubert_upstream.settings.files import DOWNSTREAM_CONFIGS, find_config
-from fithubert_upstream.superb.upstreams import parse_upstream
+from fithubert_upstream.superb.names import parse_upstream
 from fithubert_upstream.upstream.hubconf import ENTRIES
 
 from .conftest import REPO

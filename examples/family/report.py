@@ -15,7 +15,8 @@ import torch
 from fithubert_upstream.files import write_text
 from fithubert_upstream.joint.tables import mean_and_deviation
 from fithubert_upstream.report import BARS, INK, QUIET, aligned_table, figure, save
-from fithubert_upstream.superb.upstreams import build, parse_upstream
+from fithubert_upstream.superb.names import parse_upstream
+from fithubert_upstream.superb.upstreams import build
 
 ROUNDS = 15
 TASKS = {"pr": "PR PER %", "ks": "KS accuracy %"}

@@ -26,7 +26,8 @@ from ..report import BARS, INK, QUIET, aligned_table, figure, save, write_csv
 from ..runs.outputs import check_output_folder
 from ..runs.provenance import commit, device_name, hardware
 from ..runs.versions import versions
-from ..superb.upstreams import UPSTREAM, Upstream, build, check_labels, digest_of, parse_upstream
+from ..superb.names import UPSTREAM, Upstream, check_labels, digest_of, parse_upstream
+from ..superb.upstreams import build
 from .frames import extract
 from .score import MODES, abx_error, check_fastabx
 

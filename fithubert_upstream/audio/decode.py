@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 import soundfile
+import soxr
 
 from ..errors import FitHubertError
 from . import SAMPLE_RATE
@@ -58,6 +59,18 @@ def read_audio(source: Source, dtype: str = "float32", start: int = 0, count: in
                 samples = file.read(length, dtype=dtype, always_2d=True)
             _check_finite(samples, file, source)
         return Audio(samples, file.samplerate, file.subtype)
+
+
+def read_speech(source: Source) -> tuple[np.ndarray, int]:
+    """(T,) float32 samples at 16 kHz, channels averaged, and the rate that the file has. Raises as `read_audio`."""
+    audio = read_audio(source)
+    return to_speech(audio.samples, audio.rate), audio.rate
+
+
+def to_speech(samples: np.ndarray, rate: float) -> np.ndarray:
+    """(T, C) samples at any rate -> (T',) at 16 kHz, channels averaged."""
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)  # (T,)
+    return mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
 
 
 def measure(source: Source) -> tuple[int, int, int]:

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import soxr
 import torch
 from torch import Tensor
 
-from . import SAMPLE_RATE
-from .decode import read_audio, require_16k_mono
+from .decode import read_audio, read_speech, require_16k_mono
 
 
 def load_waveform(path: str | Path) -> Tensor:
@@ -25,8 +23,4 @@ def load_any_waveform(path: str | Path) -> Tensor:
 
     Raises FitHubertError when it cannot be decoded, is empty, or holds NaN.
     """
-    audio = read_audio(path)
-    samples = audio.samples.mean(axis=1)  # (T, C) -> (T,)
-    if audio.rate != SAMPLE_RATE:
-        samples = soxr.resample(samples, audio.rate, SAMPLE_RATE)
-    return torch.from_numpy(samples)
+    return torch.from_numpy(read_speech(path)[0])

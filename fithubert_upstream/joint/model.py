@@ -135,7 +135,7 @@ class JointModel(nn.Module):
         return answer
 
     def heads(self, pooled: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """(..., D) -> logits (..., K) of the classes and embeddings (..., E) of length 1, None where there is no head."""
+        """(..., D) -> logits (..., K) and embeddings (..., E) of length 1, each None where there is no such head."""
         logits = None if self.ks_head is None else self.ks_head(pooled)
         embedding = None if self.sv_head is None else nn.functional.normalize(self.sv_head(pooled), dim=-1)
         return logits, embedding

@@ -85,10 +85,11 @@ def export_joint_onnx(model: JointModel, path: str | Path, int8: bool = False) -
     """Write a joint model as an ONNX file, after running that beside the model.
 
     The file takes `waveforms` (B, T) float32, 16 kHz, zero-padded on the right, and `lengths` (B,) int64. It gives
-    `keyword_logits` (B, K) and `embedding` (B, E) of length 1, each with such a head only, `hidden_states` (N, B, L, W),
-    `last_hidden_state` (B, L, D) where the student has heads, and `frames` (B,) int64. Silence is not trimmed inside:
-    where `trim_db` in the config is not 0, cut it off first, as `audio.silence.trim_silence` does. The metadata holds
-    `config` and `labels` in JSON and `threshold`, the cosine from which on two voices are one ("" for none).
+    `keyword_logits` (B, K) and `embedding` (B, E) of length 1, where the model has such a head, `hidden_states`
+    (N, B, L, W), `last_hidden_state` (B, L, D) where the student has heads, and `frames` (B,) int64. Silence is not
+    trimmed inside: where `trim_db` in the config is not 0, cut it off first, as `audio.silence.trim_silence` does. The
+    metadata holds `config` and `labels` in JSON and `threshold`, the cosine from which on two voices are one ("" for
+    none).
 
     Parameters
     ----------
@@ -144,8 +145,8 @@ def _compare(model: JointModel, path: Path, int8: bool) -> str:
     if int8:
         if cosines and not min(cosines) >= INT8_COSINE:
             raise FitHubertError(
-                f"expected embeddings with a cosine of {INT8_COSINE} to the model's at least, found {min(cosines):.2f}; "
-                "nothing was written"
+                f"expected embeddings with a cosine of at least {INT8_COSINE} to the model's, found "
+                f"{min(cosines):.2f}; nothing was written"
             )
         lowest = f", lowest cosine of embeddings {min(cosines):.4f}" if cosines else ""
         return f"largest difference of probabilities and embeddings on noise {difference:.3f}{lowest}"

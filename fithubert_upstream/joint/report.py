@@ -19,10 +19,10 @@ from ..errors import FitHubertError
 from ..files import write_text
 from ..settings.files import DOWNSTREAM_CONFIGS, expand_variables, find_config, read_yaml
 from ..superb.configs import changed_config
+from ..superb.names import Upstream
 from ..superb.running.job import Job
 from ..superb.running.jobs import ONE_BY_ONE, Jobs, Running, add_flags, read_flags
 from ..superb.running.jobs import parse_override as read_override
-from ..superb.upstreams import Upstream
 from .tables import Run, markdown, plot, write_csv
 
 MODES = ("frozen", "fine-tuned")

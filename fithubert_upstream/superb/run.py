@@ -18,6 +18,7 @@ from ..downstream.tasks import TASKS
 from ..errors import FitHubertError
 from ..settings.values import parse_value
 from .configs import CORPORA, DEFAULT_TASKS, Settings, changed_config, corpora, task_changes, task_config
+from .names import Upstream
 from .report import Row
 from .running.halving import check_optuna
 from .running.job import Job
@@ -26,7 +27,6 @@ from .running.jobs import parse_override as read_override
 from .running.layer_choice import SEED, LayerChoice
 from .running.search import SUPERB_RATES, Follower, Search
 from .summary import write_report
-from .upstreams import Upstream
 
 OVERRIDE = "TASK:KEY=VALUE"
 

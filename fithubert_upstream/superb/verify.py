@@ -16,7 +16,7 @@ from ..errors import FitHubertError
 from ..models.inference import INFERENCE_VARIABLES
 from ..report import aligned_table
 from ..runs.provenance import device_name
-from .upstreams import digest_of
+from .names import digest_of
 
 
 class Verdict(NamedTuple):

@@ -13,7 +13,8 @@ from fithubert_upstream.abx import run as abx
 from fithubert_upstream.abx.frames import extract
 from fithubert_upstream.corpora.items import HEAD, read_items, recordings_of
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.superb.upstreams import Upstream, build
+from fithubert_upstream.superb.names import Upstream
+from fithubert_upstream.superb.upstreams import build
 
 ITEMS = ["b 0.10 0.30 e d n s1", "a 0.20 0.26 o d n s1", "b 0.40 0.55 e d n s2"]
 

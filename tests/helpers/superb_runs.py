@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from fithubert_upstream.downstream.tasks import TASKS
-from fithubert_upstream.superb.upstreams import Upstream
+from fithubert_upstream.superb.names import Upstream
 
 BEST = {task.downstream: task.best for task in TASKS.values()}
 TWO = [Upstream("fbank", "fbank"), Upstream("student", "fithubert", "student.safetensors", "last_hidden_state")]

@@ -16,10 +16,11 @@ from fithubert_upstream.downstream import run as run_downstream
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.joint import report as joint_report
 from fithubert_upstream.joint.report import Plan, build_parser, config_of, main, parse_override, run
+from fithubert_upstream.superb.names import Upstream
 from fithubert_upstream.superb.running import jobs
 from fithubert_upstream.superb.running.features import FeatureCache
 from fithubert_upstream.superb.running.jobs import Running
-from fithubert_upstream.superb.upstreams import Size, Upstream
+from fithubert_upstream.superb.upstreams import Size
 
 from ..helpers import small_corpora, superb_runs
 from ..helpers.superb_runs import flag

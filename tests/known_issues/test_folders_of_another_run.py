@@ -18,8 +18,8 @@ from fithubert_upstream.downstream.tasks import TASKS
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.pretrain.run import main as pretrain
 from fithubert_upstream.runs.folders import LEFT, check_free, check_newest, check_start
+from fithubert_upstream.superb.names import Upstream, check_labels
 from fithubert_upstream.superb.running.job import Job
-from fithubert_upstream.superb.upstreams import Upstream, check_labels
 
 from ..helpers.folders import contents
 from ..helpers.tiny import make_corpus, make_teacher, write_configs

@@ -3,7 +3,8 @@ import pytest
 from fithubert_upstream import FitHubert, FitHubertConfig
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.superb.upstreams import Size, Upstream, digest_of, parse_upstream, size_of
+from fithubert_upstream.superb.names import Upstream, digest_of, parse_upstream
+from fithubert_upstream.superb.upstreams import Size, size_of
 
 from ..helpers.tiny import STUDENT
 

@@ -24,7 +24,7 @@ from ...runs.versions import versions
 from ...settings.files import flatten
 from ...settings.values import dump_yaml
 from ..layers import layer_weights
-from ..upstreams import Upstream, digest_of
+from ..names import Upstream, digest_of
 
 
 def identity_of(upstream: Upstream, digest: str | None, config: dict, **flags: Any) -> dict[str, Any]:

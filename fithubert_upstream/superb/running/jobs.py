@@ -17,7 +17,8 @@ from ...downstream.tasks import Task
 from ...errors import FitHubertError
 from ...runs.outputs import check_output_folder
 from ...settings.values import parse_value
-from ..upstreams import UPSTREAM, Size, Upstream, check_labels, digest_of, parse_upstream, size_of
+from ..names import UPSTREAM, Upstream, check_labels, digest_of, parse_upstream
+from ..upstreams import Size, size_of
 from ..verify import report, verify
 from . import launch
 from .crew import follow

@@ -9,7 +9,8 @@ from ...downstream import run as run_downstream
 from ...downstream.flags import DEFAULTS
 from ...files import write_json, write_text
 from ...settings.values import dump_yaml
-from ..upstreams import Upstream, build
+from ..names import Upstream
+from ..upstreams import build
 from .job import Job
 
 SEED = DEFAULTS["seed"]  # nothing is drawn

@@ -11,10 +11,10 @@ from fithubert_upstream.downstream import checks
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.superb import run as superb
 from fithubert_upstream.superb.configs import Settings
+from fithubert_upstream.superb.names import Upstream
 from fithubert_upstream.superb.run import run
 from fithubert_upstream.superb.running.features import FeatureCache
 from fithubert_upstream.superb.running.jobs import Jobs, Running
-from fithubert_upstream.superb.upstreams import Upstream
 
 from ...helpers.superb_runs import ALL, TWO, flag
 

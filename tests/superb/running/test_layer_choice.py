@@ -11,10 +11,10 @@ from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.superb.choice_report import choice_table, draw_choice
 from fithubert_upstream.superb.configs import Settings
+from fithubert_upstream.superb.names import Upstream
 from fithubert_upstream.superb.run import run
 from fithubert_upstream.superb.running import layer_choice
 from fithubert_upstream.superb.running.layer_choice import count_layers
-from fithubert_upstream.superb.upstreams import Upstream
 from fithubert_upstream.superb.verify import verify
 
 from ...helpers import small_corpora
