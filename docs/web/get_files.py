@@ -68,7 +68,7 @@ def get_model(folder: Path, name: str = JOINT) -> None:
     expect(not config.trim_db, f"{name}: a model that takes recordings whole", f"trim_db {config.trim_db:g}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "joint.onnx"
-    measured = export_joint_onnx(model, path, int8=True)
+    measured = export_joint_onnx(model, path, int8=True, products=False)
     size = path.stat().st_size
     expect(size <= MOST_BYTES, f"{path}: at most {MOST_BYTES:,} bytes, small enough for a page", f"{size:,}")
     about = {"name": Path(name).stem, "bytes": size, "labels": config.classes, "threshold": config.threshold}

@@ -1,7 +1,7 @@
 // Another sample rate, by a sinc under a Kaiser window: the same in every browser.
 
-const CROSSINGS = 64; // zeros of the sinc on either side
-const CUTOFF = 0.95; // of the lower rate's Nyquist frequency; the band to 0.9 passes whole
+const CROSSINGS = 80; // zeros of the sinc on either side
+const CUTOFF = 0.956; // of the lower rate's Nyquist frequency; as soxr's, which Python uses
 const BETA = 10; // about 100 dB down where the stop band begins
 
 /**

@@ -7,6 +7,7 @@ import { readWav } from './wav.js';
 export const RATE = 16000;
 export const LONGEST = 60; // s; attention takes time with the square of the length
 const LARGEST = 200e6; // bytes
+const COMMON = 48000; // Hz, at least the rate of nearly all compressed files
 
 /**
  * @typedef {{samples: Float32Array, rate: number | null, seconds: number, cut: boolean}} Sound
@@ -15,8 +16,8 @@ const LARGEST = 200e6; // bytes
  */
 
 /**
- * Read an audio file. WAV is read here: at 16 kHz its samples stay as they are, at other rates `resample` is used.
- * The browser decodes all other files, and resamples them itself.
+ * Read an audio file. WAV is read here, so that its samples stay as they are; the browser decodes all other files. At
+ * 16 kHz nothing else is done to WAV and FLAC.
  *
  * @param {File} file
  * @returns {Promise<Sound>}
@@ -26,9 +27,12 @@ export async function readFile(file) {
   const buffer = await file.arrayBuffer();
   const wav = readWav(buffer);
   if (wav) return finish(wav.samples, wav.rate, file.name);
+  const told = flacRate(buffer);
+  // The browser resamples to the rate of the context, not as well as we do.
+  const context = new OfflineAudioContext(1, 1, told >= 8000 && told <= 96000 ? told : COMMON);
   let decoded;
   try {
-    decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(buffer);
+    decoded = await context.decodeAudioData(buffer);
   } catch {
     throw new Problem(`${file.name} is no audio file that this browser reads; choose WAV, FLAC, MP3, Ogg or M4A.`);
   }
@@ -36,17 +40,25 @@ export async function readFile(file) {
   for (let c = 0; c < decoded.numberOfChannels; c++) {
     decoded.getChannelData(c).forEach((value, i) => (samples[i] += value / decoded.numberOfChannels));
   }
-  return finish(samples, null, file.name);
+  return finish(samples, decoded.sampleRate, file.name, told);
 }
 
-function finish(samples, rate, name) {
+/** The rate in a FLAC's header in Hz; null for other files. */
+function flacRate(buffer) {
+  const bytes = new Uint8Array(buffer, 0, Math.min(buffer.byteLength, 21));
+  if (String.fromCharCode(...bytes.slice(0, 4)) !== 'fLaC') return null;
+  return (bytes[18] << 12) | (bytes[19] << 4) | (bytes[20] >> 4);
+}
+
+/** @param {number | null} told the rate to tell, where it is known */
+function finish(samples, rate, name, told = rate) {
   if (!samples.length) throw new Problem(`${name} holds no samples; choose another recording.`);
   if (!samples.every(Number.isFinite)) throw new Problem(`${name} holds NaN or infinite samples; choose another file.`);
-  const given = rate ?? RATE;
-  if (given < 1000 || given > 768000) throw new Problem(`${name} says that it has ${given} Hz; choose another file.`);
-  const seconds = samples.length / given;
+  if (!(rate >= 1000 && rate <= 768000)) throw new Problem(`${name} says that it has ${rate} Hz; choose another file.`);
+  const seconds = samples.length / rate;
   const cut = seconds > LONGEST;
-  return { samples: resample(cut ? samples.slice(0, LONGEST * given) : samples, given, RATE), rate, seconds, cut };
+  const used = cut ? samples.slice(0, LONGEST * rate) : samples;
+  return { samples: resample(used, rate, RATE), rate: told, seconds, cut };
 }
 
 /**
