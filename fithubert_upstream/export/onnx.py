@@ -113,7 +113,8 @@ def write(
 ) -> str:
     """Trace, quantize if `int8`, and write an ONNX file after `compare` ran it: the whole file or none.
 
-    `products` is that of `quantize`. `metadata` is what differs from file to file. Returns what `compare` says. Raises as `export`.
+    `products` is that of `quantize`; `metadata` is what differs from file to file. Returns what `compare` says. Raises
+    as `export`.
     """
     with from_extra("onnx", "an ONNX file"):
         for package in ("onnx", "onnxscript", "onnxruntime"):

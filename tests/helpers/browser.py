@@ -5,7 +5,7 @@ import functools
 import http.server
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,15 @@ class Page:
         line = self.find("#status")
         return line.get_attribute("data-kind"), line.text
 
-    def wait(self) -> tuple[str, str]:
-        """The status when the page is done."""
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Wait for it."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.driver, PATIENCE).until(lambda _: self.status[0] != "busy")
+        WebDriverWait(self.driver, PATIENCE).until(lambda _: condition())
+
+    def wait(self) -> tuple[str, str]:
+        """The status when the page is done."""
+        self.until(lambda: self.status[0] != "busy")
         return self.status
 
     def open(self, slot: str, path: Path) -> tuple[str, str]:
