@@ -39,7 +39,12 @@ EXTRAS = {
     "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = [*EXTRAS["all"], "mypy", "pytest", "pytest-cov", "pytest-xdist", "ruff", "types-PyYAML"]
+EXTRAS["test"] = [
+    *EXTRAS["all"],
+    *("mypy", "pytest", "pytest-cov", "pytest-xdist", "ruff", "types-PyYAML"),
+    *("ipykernel", "nbclient", "nbformat"),  # the notebooks
+    "selenium",  # the page, in Debian's Chromium
+]
 
 
 def s3prl() -> str:

@@ -6,7 +6,7 @@ import importlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +113,12 @@ def write(
     int8: bool,
     metadata: dict[str, str],
     compare: Callable[[Path], str],
+    products: bool = True,
 ) -> str:
     """Trace, quantize if `int8`, and write an ONNX file after `compare` ran it: the whole file or none.
 
-    `metadata` is what differs from file to file. Returns what `compare` says. Raises as `export`.
+    `products` is that of `quantize`; `metadata` is what differs from file to file. Returns what `compare` says. Raises
+    as `export`.
     """
     with from_extra("onnx", "an ONNX file"):
         for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -127,7 +129,7 @@ def write(
             bar.update()
             if int8:
                 bar.set_description("quantize")
-                graph = quantize(graph)
+                graph = quantize(graph, products)
                 bar.update()
             strip(graph)
             bar.set_description("run")
@@ -174,32 +176,46 @@ def trace_module(module: nn.Module, axes: dict[str, list[str]]) -> Any:
     return proto
 
 
-def quantize(proto: Any) -> Any:
+def quantize(proto: Any, products: bool = True) -> Any:
     """The same with its weights in 8 bits, one scale for each output channel.
 
-    Linear layers compute in 8 bits, too, with their input's range taken anew at each call and weights of 7 bits,
-    whose sums no CPU cuts off. Convolutions compute in fp32: before the first LayerNorm speech is orders of
-    magnitude above silence, of which one range for all frames would leave nothing.
+    With `products`, linear layers compute in 8 bits, too, with their input's range taken anew at each call and weights
+    of 7 bits, whose sums no CPU cuts off. Convolutions compute in fp32: before the first LayerNorm speech is orders of
+    magnitude above silence, of which one range for all frames would leave nothing. Without it everything computes in
+    fp32: rounded inputs differ from processor to processor, and so does what comes of them.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    convs = [node for node in proto.graph.node if any(name.startswith(CONVS) for name in node.input)]
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = Path(folder) / "int8.onnx"
-        quantize_dynamic(
-            proto,
-            path,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=[node.name for node in convs],
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-        )
-        proto = onnx.load(path)
+    matrices = {tensor.name for tensor in proto.graph.initializer if len(tensor.dims) == 2}
+    names = {node.input[1] for node in proto.graph.node if node.op_type == "MatMul"} & matrices
+    if products:
+        convs = [node for node in proto.graph.node if any(name.startswith(CONVS) for name in node.input)]
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            path = Path(folder) / "int8.onnx"
+            quantize_dynamic(
+                proto,
+                path,
+                op_types_to_quantize=["MatMul"],
+                nodes_to_exclude=[node.name for node in convs],
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+            )
+            proto = onnx.load(path)
+        names = set()
+    found = {tensor.name for tensor in proto.graph.initializer}
+    names |= {name for name in found if name.startswith(CONVS) and name.endswith("weight")}
+    _store_int8(proto, sorted(names))
+    return proto
+
+
+def _store_int8(proto: Any, names: Sequence[str]) -> None:
+    """Put these weights in 8 bits into the file, in place; computing with them stays in fp32."""
+    import onnx
 
     weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for name in sorted(name for name in weights if name.startswith(CONVS) and name.endswith("weight")):
+    for name in names:
         weight = onnx.numpy_helper.to_array(weights[name])
         axis = 0 if weight.ndim == 3 else 1  # (D, E, K) of a convolution, (K C, D) of a matrix product
         scale = np.abs(weight).max(tuple(i for i in range(weight.ndim) if i != axis), keepdims=True) / 127
@@ -211,7 +227,6 @@ def quantize(proto: Any) -> Any:
         float_type = onnx.TensorProto.FLOAT
         proto.graph.node.insert(0, onnx.helper.make_node("Cast", [f"{name}_int8"], [f"{name}_float"], to=float_type))
         proto.graph.node.insert(1, onnx.helper.make_node("Mul", [f"{name}_float", f"{name}_scale"], [name]))
-    return proto
 
 
 def strip(proto: Any) -> None:

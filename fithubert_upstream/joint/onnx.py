@@ -81,7 +81,7 @@ class TraceableLinear(nn.Module):
         return x @ self.weight + self.bias
 
 
-def export_joint_onnx(model: JointModel, path: str | Path, int8: bool = False) -> str:
+def export_joint_onnx(model: JointModel, path: str | Path, int8: bool = False, products: bool = True) -> str:
     """Write a joint model as an ONNX file, after running that beside the model.
 
     The file takes `waveforms` (B, T) float32, 16 kHz, zero-padded on the right, and `lengths` (B,) int64. It gives
@@ -99,6 +99,9 @@ def export_joint_onnx(model: JointModel, path: str | Path, int8: bool = False) -
         The `.onnx` to write: the whole file or none.
     int8 : bool
         As in `export.onnx.export`.
+    products : bool
+        Let an int8 file compute in 8 bits, too. Without, it only stores its weights so, computes in fp32, and gives the
+        same answers on every processor.
 
     Returns
     -------
@@ -117,7 +120,7 @@ def export_joint_onnx(model: JointModel, path: str | Path, int8: bool = False) -
         "labels": json.dumps(config.classes or []),
         "threshold": "" if config.threshold is None else repr(config.threshold),
     }
-    return write(path, lambda: trace_joint(model), int8, metadata, lambda file: _compare(model, file, int8))
+    return write(path, lambda: trace_joint(model), int8, metadata, lambda file: _compare(model, file, int8), products)
 
 
 def trace_joint(model: JointModel) -> Any:
