@@ -49,7 +49,7 @@ data
 distillation
 pruning downstream
 pretrain superb benchmarks
-joint abx demo link
+joint abx extract demo link
 cli
 __main__
 """
