@@ -141,6 +141,18 @@ def pick(features: Mapping[str, Any], upstream: Upstream, layer: int | str | Non
 _LISTS = (list, tuple, Mapping)
 
 
+def encode_each(encoder: Encoder, waveforms: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int] | Exception]:
+    """Features of each, or why there are none: too short for an upstream, too long for the memory."""
+    if not waveforms:
+        return []
+    try:
+        return list(encoder(waveforms))
+    except (FitHubertError, RuntimeError, MemoryError) as error:
+        if len(waveforms) == 1:
+            return [error]
+    return [result for waveform in waveforms for result in encode_each(encoder, [waveform])]
+
+
 class OnnxEncoder:
     """A file of `fithubert export`, with numpy and onnxruntime alone. An utterance runs on one core."""
 

@@ -186,7 +186,11 @@ def finish_dataset(out: Path, entries: Iterable[Entry]) -> None:
     with pyarrow.memory_map(str(out / files[0])) as source:
         empty = pyarrow.ipc.open_stream(source).schema.empty_table()
     with tempfile.TemporaryDirectory() as folder:
-        datasets.Dataset(empty).save_to_disk(folder)
+        silent = datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        datasets.Dataset(empty).save_to_disk(folder, num_shards=1)
+        if not silent:
+            datasets.enable_progress_bars()
         state, info = (json.loads(Path(folder, name).read_text()) for name in ("state.json", "dataset_info.json"))
     write_json(out / "dataset_info.json", info)
     write_json(out / "state.json", state | {"_data_files": [{"filename": file} for file in files]})

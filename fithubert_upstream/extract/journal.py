@@ -146,7 +146,7 @@ class Journal:
             with FileLock(self.folder / "settings.lock"):
                 entries = sorted({entry.path: entry for entry in self._entries()}.values())
                 rows = ((e.name, e.path, e.file, e.frames, f"{e.seconds:.3f}") for e in entries)
-                _write_table(self.out / INDEX, ("name", "path", "file", "frames", "seconds"), rows)
+                write_table(self.out / INDEX, ("name", "path", "file", "frames", "seconds"), rows)
                 done = {entry.path for entry in entries}
                 wrong = {
                     path: reason
@@ -155,7 +155,7 @@ class Journal:
                     if path not in done
                 }
                 if wrong:
-                    _write_table(self.out / BAD, ("path", "reason"), sorted(wrong.items()))
+                    write_table(self.out / BAD, ("path", "reason"), sorted(wrong.items()))
                 else:
                     (self.out / BAD).unlink(missing_ok=True)
             return entries
@@ -178,7 +178,7 @@ def _drop_half_line(file: Path) -> None:
             half.truncate(content.rfind(b"\n") + 1)
 
 
-def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(head)

@@ -24,7 +24,8 @@ from ..runs.parser import Parser
 from ..runs.stop_signal import StopSignal
 from ..runs.workers import available_cores
 from ..superb.names import UPSTREAM
-from .encoders import ALL, Encoder, Selection, identify, name_upstream, open_encoder
+from .dataset import extract_dataset, is_dataset
+from .encoders import ALL, Encoder, Selection, encode_each, identify, name_upstream, open_encoder
 from .formats import FORMATS, Writer, finish_dataset, open_writer
 from .journal import BAD, INDEX, Entry, Journal
 from .recordings import Recording, find_recordings, groups, parse_shard, singles
@@ -84,12 +85,17 @@ def main(argv: list[str]) -> None:
             f"expected --shard i/n in each of {launch.processes} processes ({launch.name}), found none; for example "
             "srun bash -c 'fithubert extract ... --shard $SLURM_PROCID/$SLURM_NTASKS'"
         )
-    layer = ALL if args.layers else args.layer
+    selection = Selection(ALL if args.layers else args.layer, args.pool)
+    if len(args.audio) == 1 and is_dataset(args.audio[0]):
+        if args.format != "hf" or shard[1] > 1:
+            raise FitHubertError(f"{args.audio[0]}: a dataset goes out as one, in one process; give --format hf alone")
+        extract_dataset(args.audio[0], args.upstream, args.output, selection, args.device, args.workers)
+        return
     extract(
         args.audio,
         args.upstream,
         args.output,
-        Selection(layer, args.pool),
+        selection,
         kind=args.format,
         shard=shard,
         device=args.device,
@@ -200,7 +206,7 @@ def _work(encoder: Encoder, group: Sequence[Recording]) -> list[Outcome]:
             continue
         outcomes.append(Outcome(recording, samples=len(samples), rate=rate))
         waveforms.append(samples)
-    features = iter(_encode(encoder, waveforms))
+    features = iter(encode_each(encoder, waveforms))
     return [outcome if outcome.problem else _with(outcome, next(features)) for outcome in outcomes]
 
 
@@ -208,18 +214,6 @@ def _with(outcome: Outcome, result: tuple[np.ndarray, int] | Exception) -> Outco
     if isinstance(result, Exception):
         return outcome._replace(problem=_reason(result, outcome.recording))
     return outcome._replace(features=result[0], frames=result[1])
-
-
-def _encode(encoder: Encoder, waveforms: list[np.ndarray]) -> list[tuple[np.ndarray, int] | Exception]:
-    """Features of each, or why there are none: too short for an upstream, too long for the memory."""
-    if not waveforms:
-        return []
-    try:
-        return list(encoder(waveforms))
-    except (FitHubertError, RuntimeError, MemoryError) as error:
-        if len(waveforms) == 1:
-            return [error]
-    return [result for waveform in waveforms for result in _encode(encoder, [waveform])]
 
 
 def _reason(error: Exception, recording: Recording) -> str:

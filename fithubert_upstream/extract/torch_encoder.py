@@ -46,7 +46,10 @@ class TorchEncoder:
         try:
             self.model = build(upstream).to(self.device)
         except OSError as error:  # URLError and those of requests and huggingface_hub among them
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            first: BaseException = error  # libraries tell the same once more at each level
+            while first.__cause__ or first.__context__:
+                first = first.__cause__ or first.__context__  # type: ignore[assignment]
+            reason = " ".join(str(first).split())[:200] or type(first).__name__
             raise FitHubertError(
                 f"-u {upstream.name}: expected an upstream that can be loaded or downloaded, found: {reason}"
             ) from error
