@@ -82,7 +82,7 @@ JOBS = {
     ),
     "export-joint": Job(
         "joint.export",
-        "Export a joint keyword and speaker run as one safetensors file.",
+        "Export a joint keyword and speaker run as one safetensors or ONNX file.",
         "fithubert export-joint result/downstream/joint -o joint.safetensors",
     ),
     "listen": Job(

@@ -7,6 +7,7 @@ from ..errors import FitHubertError
 
 NAMES = ("fithubert_mini", "hubert_mini")  # the upstreams
 JOINT = "joint_mini"  # what `listen` hears with
+JOINT_ONNX = Path(__file__).parent / f"{JOINT}.onnx"  # the same in 8 bits, for systems without torch
 
 
 def find(name: str) -> Path:

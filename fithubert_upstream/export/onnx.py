@@ -6,12 +6,13 @@ import importlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -98,31 +99,45 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
     FitHubertError
         The extra `onnx` is missing, or the file's features are not the student's.
     """
+    metadata = {"format": FORMAT, "config": model.config.to_json()}
+    return write(path, lambda: trace(model), int8, metadata, lambda file: _compare(model, file, int8))
+
+
+def write(
+    path: str | Path,
+    trace: Callable[[], Any],
+    int8: bool,
+    metadata: dict[str, str],
+    compare: Callable[[Path], str],
+) -> str:
+    """Trace, quantize if `int8`, and write an ONNX file after `compare` ran it: the whole file or none.
+
+    `metadata` is what differs from file to file. Returns what `compare` says. Raises as `export`.
+    """
     with from_extra("onnx", "an ONNX file"):
         for package in ("onnx", "onnxscript", "onnxruntime"):
             importlib.import_module(package)
     try:
         with atomic_path(path) as temporary, tqdm(total=2 + int8, desc="trace", unit="step", leave=False) as bar:
-            graph = trace(model)
+            graph = trace()
             bar.update()
             if int8:
                 bar.set_description("quantize")
                 graph = quantize(graph)
                 bar.update()
+            strip(graph)
             bar.set_description("run")
-            metadata = {
-                "format": FORMAT,
+            common = {
                 "version": "1",
-                "config": model.config.to_json(),
                 "sample_rate": str(SAMPLE_RATE),
                 "frame_rate": str(FRAME_RATE),
                 "package_version": VERSION,
                 "precision": "int8" if int8 else "fp32",
             }
-            for key, value in metadata.items():
+            for key, value in (metadata | common).items():
                 graph.metadata_props.add(key=key, value=value)
             temporary.write_bytes(graph.SerializeToString())
-            return _compare(model, temporary, int8)
+            return compare(temporary)
     except OSError as error:
         raise FitHubertError(f"{path}: expected a file that can be written, found: {error}") from error
 
@@ -130,21 +145,26 @@ def export(model: FitHubert, path: str | Path, int8: bool = False) -> str:
 def trace(model: FitHubert) -> Any:
     """The student as an `onnx.ModelProto` in fp32."""
     names = [name for name in AXES if name != "projected_states" or len(model.config.head_layers) > 1]
+    return trace_module(TraceableFitHubert(model), {name: AXES[name] for name in names})
+
+
+def trace_module(module: nn.Module, axes: dict[str, list[str]]) -> Any:
+    """A module of `waveforms` and `lengths` as an `onnx.ModelProto`, its outputs in the order of `axes`."""
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            TraceableFitHubert(model).eval(),
+            module.eval(),
             (torch.zeros(3, 8000), torch.tensor([8000, 4000, 1])),
             dynamo=True,
             dynamic_shapes={"waveforms": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}},
             input_names=["waveforms", "lengths"],
-            output_names=names,
+            output_names=list(axes),
             opset_version=OPSET,
             external_data=False,
             verbose=False,
         )
     proto = program.model_proto
     for output in proto.graph.output:
-        for dim, name in zip(output.type.tensor_type.shape.dim, AXES[output.name], strict=True):
+        for dim, name in zip(output.type.tensor_type.shape.dim, axes[output.name], strict=True):
             if not dim.HasField("dim_value"):
                 dim.dim_param = name
     return proto
@@ -188,6 +208,18 @@ def quantize(proto: Any) -> Any:
         proto.graph.node.insert(0, onnx.helper.make_node("Cast", [f"{name}_int8"], [f"{name}_float"], to=float_type))
         proto.graph.node.insert(1, onnx.helper.make_node("Mul", [f"{name}_float", f"{name}_scale"], [name]))
     return proto
+
+
+def strip(proto: Any) -> None:
+    """Take out, in place, what the exporter notes for debugging: stack traces with paths of this machine, shapes
+    inside. It is a third of a small file."""
+    graph = proto.graph
+    proto.ClearField("metadata_props")
+    for item in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    for field in ("metadata_props", "doc_string", "value_info"):
+        graph.ClearField(field)
 
 
 def _compare(model: FitHubert, path: Path, int8: bool) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..assets import JOINT
 from ..checkpoints.student import check_file
 from ..checkpoints.torch_files import read_torch
 from ..checkpoints.weights import build_model
@@ -18,7 +19,8 @@ from ..models.fithubert import FitHubert
 from ..runs.outputs import check_output_file
 from ..runs.parser import Parser
 from ..upstream.hubconf import ENTRIES
-from .model import FEATURES, JointModel, JointModelConfig, build_joint, save_joint
+from .model import FEATURES, JointModel, JointModelConfig, build_joint, load_joint, save_joint
+from .onnx import export_joint_onnx
 
 TASK = "joint_ks_sv"
 BEST = "dev-best.ckpt"
@@ -29,13 +31,19 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="fithubert export-joint",
         description="Export a joint_ks_sv run (student and heads) as one .safetensors file for `fithubert listen` or "
-        "`fithubert_upstream.load_joint`. Using it does not need s3prl.",
+        "`fithubert_upstream.load_joint`, or as an .onnx file that runs without torch. Using either does not need "
+        "s3prl. An ONNX file is checked against the model before it is saved.",
         epilog="example: fithubert export-joint result/downstream/joint -o joint.safetensors",
     )
-    parser.add_argument("run", help=f"the folder of a run (its {BEST} is taken), or one of its checkpoints")
-    parser.add_argument("-o", "--output", required=True, help="the .safetensors to write")
+    parser.add_argument(
+        "run",
+        help=f"the folder of a run (its {BEST} is taken), one of its checkpoints, an exported .safetensors, or the "
+        f"embedded {JOINT}",
+    )
+    parser.add_argument("-o", "--output", required=True, help="the .safetensors or .onnx to write")
     parser.add_argument("-k", "--upstream-ckpt", help="path of the upstream's checkpoint, if it has moved")
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the file; loading gives 32-bit")
+    parser.add_argument("--int8", action="store_true", help="in an .onnx: 8-bit weights, answers differ a little")
     return parser
 
 
@@ -44,10 +52,19 @@ def main(argv: list[str]) -> None:
     args = build_parser().parse_args(argv)
 
     check_output_file(args.output, args.run)
-    model = joint_from_states(find_states(args.run), args.upstream_ckpt)
-    if args.half:
-        model.half()
-    save_joint(model, args.output)
+    as_onnx = Path(args.output).suffix.lower() == ".onnx"
+    if args.int8 and not as_onnx:
+        raise FitHubertError(f"--int8: expected an output with the ending .onnx, found {args.output}; use --half")
+    if args.half and as_onnx:
+        raise FitHubertError(f"--half: expected a .safetensors to write, found {args.output}; use --int8")
+    model = _load(args.run, args.upstream_ckpt)
+    measured = []
+    if as_onnx:
+        measured.append(export_joint_onnx(model, args.output, args.int8))
+    else:
+        if args.half:
+            model.half()
+        save_joint(model, args.output)
     config = model.config
     parts = [
         f"{sum(p.numel() for p in model.parameters()):,} parameters",
@@ -58,9 +75,19 @@ def main(argv: list[str]) -> None:
     if "sv" in config.tasks:
         threshold = "no threshold yet" if config.threshold is None else f"threshold {config.threshold:.3f} (dev)"
         parts.append(f"speaker embeddings of {config.embedding_dim}, {threshold}")
-    print(f"{args.output}: {', '.join(parts)}")
+    print(f"{args.output}: {', '.join(parts + measured)}")
     enroll = "" if config.tasks == ("ks",) else " --enroll SPEAKER.wav"
     print(f"try: fithubert listen FILE.wav{enroll} -m {args.output}")
+
+
+def _load(run: str, upstream_ckpt: str | None) -> JointModel:
+    """The joint model of a run, or one that was exported before."""
+    path = Path(run)
+    if (run == JOINT and not path.exists()) or (path.is_file() and path.suffix == ".safetensors"):
+        if upstream_ckpt is not None:
+            raise FitHubertError(f"-k: expected a run to export, found {run}, which holds its upstream")
+        return load_joint(run)
+    return joint_from_states(find_states(run), upstream_ckpt)
 
 
 def find_states(run: str | Path) -> Path:

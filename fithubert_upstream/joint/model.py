@@ -125,14 +125,20 @@ class JointModel(nn.Module):
         """
         if not isinstance(waveform, Tensor):
             return [self(wav) for wav in waveform]
-        pooled = self.pool(waveform)
+        logits, embedding = self.heads(self.pool(waveform))
         answer: Answer = {}
-        if self.ks_head is not None:
-            confidence, best = self.ks_head(pooled).softmax(dim=0).max(dim=0)
+        if logits is not None:
+            confidence, best = logits.softmax(dim=0).max(dim=0)
             answer |= {"keyword": self.config.classes[int(best)], "confidence": float(confidence)}
-        if self.sv_head is not None:
-            answer["embedding"] = nn.functional.normalize(self.sv_head(pooled), dim=0)
+        if embedding is not None:
+            answer["embedding"] = embedding
         return answer
+
+    def heads(self, pooled: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """(..., D) -> logits (..., K) and embeddings (..., E) of length 1, each None where there is no such head."""
+        logits = None if self.ks_head is None else self.ks_head(pooled)
+        embedding = None if self.sv_head is None else nn.functional.normalize(self.sv_head(pooled), dim=-1)
+        return logits, embedding
 
     def pool(self, waveform: Tensor) -> Tensor:
         """(T,) samples -> (D,), the feature's mean over time: what the heads see.
@@ -141,8 +147,11 @@ class JointModel(nn.Module):
         (audio shorter than half a frame), the first frame is used.
         """
         check_waveform(waveform)
+        return self.mean_feature(trim_silence(waveform, self.config.trim_db))
+
+    def mean_feature(self, waveform: Tensor) -> Tensor:
+        """`pool` of a waveform from which nothing is trimmed."""
         student, config = self.student, self.config
-        waveform = trim_silence(waveform, config.trim_db)
         samples = len(waveform)
         projection, _, _ = student.extract(waveform.to(student.encoder_norm.weight)[None])
         encoded, frames = student.transform(projection), student.frame_lengths(torch.tensor([samples]))

@@ -1,16 +1,14 @@
 """An exported student behind s3prl's upstream interface: the features come from onnxruntime."""
 
 import hashlib
-import importlib
 from pathlib import Path
 
 import torch
 from s3prl.upstream.interfaces import UpstreamBase
 from torch import Tensor
 
-from ..checkpoints.student import check_file
-from ..errors import FitHubertError, from_extra, refuse_unknown
-from ..export.session import FORMAT, open_session, run
+from ..errors import FitHubertError, refuse_unknown
+from ..export.session import open_exported, open_session, run
 from ..models.config import FitHubertConfig
 from ..models.inference import collate, stack_utterances
 from ..models.lengths import FRAME_RATE
@@ -38,20 +36,8 @@ class OnnxExpert(UpstreamBase):
         refuse_unknown("OnnxExpert", unknown, ())
         super().__init__()
         path = Path(ckpt)
-        with from_extra("onnx", str(path)):
-            importlib.import_module("onnxruntime")
-        check_file(path)
-        self.content = path.read_bytes()  # what a copy or a pickle is made of: a session cannot be copied
-        try:
-            self.session = open_session(self.content)
-        except Exception as error:  # onnxruntime has a class of its own for each kind of damage, below no common one
-            raise FitHubertError(
-                f"{path}: expected an .onnx file of `fithubert export`, found a damaged file or another format "
-                f"({' '.join(str(error).split())[:120]})"
-            ) from error
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if metadata.get("format") != FORMAT or "config" not in metadata:
-            raise FitHubertError(f"{path}: an ONNX file, but not one of `fithubert export` (no config in its metadata)")
+        # The content is what a copy or a pickle is made of: a session cannot be copied.
+        self.session, metadata, self.content = open_exported(path)
         self.config = FitHubertConfig.from_json(metadata["config"], str(path))
         self.precision = metadata["precision"]
         self.digest = hashlib.sha256(self.content).hexdigest()
