@@ -4,6 +4,7 @@ A writer says of which recordings the features are on the disk; what it holds ba
 again.
 """
 
+import hashlib
 import importlib
 import json
 import tempfile
@@ -177,6 +178,7 @@ def nested(arrays: list[np.ndarray]) -> Any:
 
 def finish_dataset(out: Path, entries: Iterable[Entry]) -> None:
     """Write what `datasets.load_from_disk` reads beside the .arrow files; nothing where there is none."""
+    entries = list(entries)
     files = sorted({entry.file for entry in entries})
     if not files:
         return
@@ -188,7 +190,8 @@ def finish_dataset(out: Path, entries: Iterable[Entry]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         silent = datasets.are_progress_bars_disabled()
         datasets.disable_progress_bars()
-        datasets.Dataset(empty).save_to_disk(folder, num_shards=1)
+        fingerprint = hashlib.blake2b(repr(entries).encode("utf-8", "replace"), digest_size=8).hexdigest()
+        datasets.Dataset(empty, fingerprint=fingerprint).save_to_disk(folder, num_shards=1)
         if not silent:
             datasets.enable_progress_bars()
         state, info = (json.loads(Path(folder, name).read_text()) for name in ("state.json", "dataset_info.json"))

@@ -6,6 +6,7 @@ each, and those that could not be read. OUT/index.tsv and OUT/bad.tsv are made o
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ..audio.walk import printable
 from ..errors import FitHubertError
-from ..files import atomic_path, flush_to_disk, named, write_json
+from ..files import atomic_path, flush_to_disk, named, remove_temporaries, write_json
 from .recordings import Recording
 
 STATE, INDEX, BAD = ".extract", "index.tsv", "bad.tsv"
@@ -71,8 +72,11 @@ class Journal:
             self.lock.acquire(blocking=False)
         except Timeout as error:
             raise FitHubertError(
-                f"{out}: another process writes to it; wait for it, or choose another folder"
+                f"{out}: another process is at this share of the work; wait for it, or choose another folder with -o"
             ) from error
+        if shard == (0, 1):  # no other process writes there
+            for folder, _, _ in os.walk(self.out):
+                remove_temporaries(folder)
         self.file = self.folder / f"done-{self.share}.jsonl"
         _drop_half_line(self.file)
         self.done = {entry.path: entry for entry in self._entries()}
