@@ -23,8 +23,9 @@ import torch
 from fithubert_upstream.audio import SAMPLE_RATE
 from fithubert_upstream.audio.decode import read_speech
 from fithubert_upstream.extract import run
-from fithubert_upstream.extract.encoders import Selection, name_upstream, open_encoder
+from fithubert_upstream.extract.encoders import open_encoder
 from fithubert_upstream.extract.recordings import find_recordings
+from fithubert_upstream.extract.selection import Selection, name_upstream
 from fithubert_upstream.runs.provenance import hardware
 from fithubert_upstream.runs.workers import available_cores
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..errors import FitHubertError, from_extra
 from ..files import named
-from .encoders import Selection
 from .journal import BAD, write_table
 from .mapper import FeatureMapper
+from .selection import Selection
 
 BATCH = 32  # rows
 
@@ -38,7 +38,7 @@ def extract_dataset(
         `datasets` is missing; the dataset has no column of audio, or has one named features; `out` is not empty; rows
         could not be read: then the dataset is written.
     """
-    with from_extra("hub", "a dataset"):
+    with from_extra("datasets", "a folder of datasets"):
         import datasets
     out = Path(out)
     if out.exists() and any(out.iterdir()):

@@ -106,7 +106,7 @@ class ParquetWriter(ShardWriter):
     suffix = ".parquet"
 
     def __init__(self, journal: Journal):
-        with from_extra("hub", "--format parquet"):
+        with from_extra("datasets", "--format parquet"):
             importlib.import_module("pyarrow.parquet")
         super().__init__(journal)
 
@@ -125,7 +125,7 @@ class ArrowWriter(ShardWriter):
     suffix = ".arrow"
 
     def __init__(self, journal: Journal):
-        with from_extra("hub", "--format hf"):
+        with from_extra("datasets", "--format hf"):
             importlib.import_module("datasets")
         super().__init__(journal)
 

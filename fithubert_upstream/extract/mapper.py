@@ -10,7 +10,8 @@ import numpy as np
 from ..audio.decode import read_speech, to_speech
 from ..errors import FitHubertError
 from ..runs.workers import available_cores
-from .encoders import Encoder, Selection, encode_each, identify, name_upstream, open_encoder
+from .encoders import Encoder, encode_each, identify, open_encoder
+from .selection import Selection, name_upstream
 
 
 class FeatureMapper:

@@ -25,10 +25,11 @@ from ..runs.stop_signal import StopSignal
 from ..runs.workers import available_cores
 from ..superb.names import UPSTREAM
 from .dataset import extract_dataset, is_dataset
-from .encoders import ALL, Encoder, Selection, encode_each, identify, name_upstream, open_encoder
+from .encoders import Encoder, encode_each, identify, open_encoder
 from .formats import FORMATS, Writer, finish_dataset, open_writer
 from .journal import BAD, INDEX, Entry, Journal
 from .recordings import Recording, find_recordings, groups, parse_shard, singles
+from .selection import ALL, Selection, name_upstream
 
 LAST = Selection()
 SHOWN = 5  # bad files that are named at the end

@@ -14,7 +14,7 @@ from ..errors import FitHubertError
 from ..superb.names import Upstream
 from ..superb.upstreams import build
 from ..upstream.expert import UpstreamExpert
-from .encoders import ALL, Selection, pick
+from .selection import ALL, Selection, pick
 
 BATCH_SECONDS = 320  # of a padded batch on a GPU
 

@@ -4,7 +4,8 @@ import torch
 
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.extract.encoders import ALL, Selection, is_onnx, name_upstream, open_encoder, pick
+from fithubert_upstream.extract.encoders import open_encoder
+from fithubert_upstream.extract.selection import ALL, Selection, is_onnx, name_upstream, pick
 from fithubert_upstream.extract.torch_encoder import TorchEncoder, by_length
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert

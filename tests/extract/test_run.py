@@ -13,8 +13,8 @@ from fithubert_upstream.audio.decode import read_speech
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.extract import formats, run
-from fithubert_upstream.extract.encoders import ALL, Selection
 from fithubert_upstream.extract.run import extract
+from fithubert_upstream.extract.selection import ALL, Selection
 from fithubert_upstream.runs.stop_signal import StopSignal
 
 from ..conftest import REPO
@@ -40,6 +40,7 @@ def read_back(out, kind):
     else:
         datasets = pytest.importorskip("datasets")
         rows = datasets.load_from_disk(str(out)).to_list()
+    assert len({row["name"] for row in rows}) == len(rows)
     return {row["name"]: np.array(row["features"], np.float32) for row in rows}
 
 
