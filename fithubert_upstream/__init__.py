@@ -9,6 +9,7 @@ from .files import ensure_home
 
 ensure_home()  # before a library asks for one
 _WHERE = {
+    "FeatureMapper": ".extract.mapper",
     "FitHubert": ".models.fithubert",
     "FitHubertConfig": ".models.config",
     "FitHubertError": ".errors",

