@@ -36,6 +36,7 @@ EXTRAS = {
     "superb": ["optuna>=4", "submitit>=1.5", "h5py", "pyannote.metrics>=4", "dtw-python", "lxml"],  # dtw-python: GPL 3
     "abx": ["fastabx>=0.9; python_version >= '3.12'"],
     "onnx": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "hf": ["transformers>=4.57", "accelerate>=1.1", "peft>=0.17"],
     "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})

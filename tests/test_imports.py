@@ -42,7 +42,7 @@ runs settings
 assets audio
 models compat
 checkpoints
-export
+export huggingface
 upstream
 teachers corpora
 data

@@ -120,7 +120,9 @@ class FitHubertModel(FitHubertPreTrainedModel):
             The shape or the mask is another, attentions are asked for, or LoRA was put on a convolution.
         """
         if output_attentions or (output_attentions is None and self.config.output_attentions):
-            raise FitHubertError("expected output_attentions False, found True: FitHubertModel returns no attention maps")
+            raise FitHubertError(
+                "expected output_attentions False, found True: FitHubertModel returns no attention maps"
+            )
         for conv in self.student.feature_extractor.convs:
             expect(
                 type(conv) is nn.Conv1d,
