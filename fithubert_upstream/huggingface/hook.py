@@ -62,6 +62,6 @@ def _register(name: str) -> None:
         getattr(importlib.import_module(".auto", package), WAITED_FOR[name])()
     except Exception as error:  # transformers of another version must stay usable without us
         logging.getLogger(__name__).warning(
-            "FitHubertModel is not known to transformers' Auto classes: %s; see docs/huggingface.md for tested versions",
+            "transformers' Auto classes do not know FitHubertModel (%s); docs/compatibility.md lists tested versions",
             error,
         )

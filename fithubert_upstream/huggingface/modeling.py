@@ -117,17 +117,21 @@ class FitHubertModel(FitHubertPreTrainedModel):
         Raises
         ------
         FitHubertError
-            The shape or the mask is another, attentions are asked for, or LoRA was put on a convolution.
+            The shape or the mask is another, attentions are asked for, LoRA was put on a convolution, or weights are
+            offloaded.
         """
         if output_attentions or (output_attentions is None and self.config.output_attentions):
-            raise FitHubertError(
-                "expected output_attentions False, found True: FitHubertModel returns no attention maps"
-            )
+            raise FitHubertError("expected output_attentions False, found True: FitHubertModel keeps no attention maps")
         for conv in self.student.feature_extractor.convs:
             expect(
                 type(conv) is nn.Conv1d,
                 "plain convolutions in the feature extractor",
                 f"{type(conv).__name__}; leave them out of peft's target_modules",
+            )
+            expect(
+                not conv.weight.is_meta,
+                "weights on a device",
+                "offloaded ones; give a device_map without offloading to the CPU or disk",
             )
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -250,6 +254,7 @@ class FitHubertForSequenceClassification(FitHubertPreTrainedModel):
         return output if _named(self, return_dict) else output.to_tuple()
 
 
+@torch.compiler.disable
 def lengths_of(input_values: Tensor, attention_mask: Tensor | None) -> Tensor:
     """(B,) samples of each utterance, on the CPU.
 
