@@ -39,7 +39,7 @@ def _config() -> Any:
     from .configuration import FitHubertModelConfig
     from .single_file import write_code
 
-    FitHubertModelConfig.write_code = staticmethod(write_code)
+    FitHubertModelConfig._write_code = staticmethod(write_code)
     return FitHubertModelConfig
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
 from typing import Any
 
 from transformers import PretrainedConfig
@@ -64,7 +63,7 @@ class FitHubertModelConfig(PretrainedConfig):
     """
 
     model_type = MODEL_TYPE
-    write_code: Callable[[str | os.PathLike], None] | None = None  # set where the code is more than one file
+    _write_code = None  # a function of the folder, where the code is more than one file; no field, so no annotation
 
     def __init__(
         self,
@@ -128,10 +127,10 @@ class FitHubertModelConfig(PretrainedConfig):
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
         """As in transformers; beside config.json lies the code, so that the folder loads without this package."""
-        if self.write_code is not None:
+        if self._write_code is not None:
             self.auto_map = dict(AUTO_MAP)
             os.makedirs(save_directory, exist_ok=True)
-            self.write_code(save_directory)
+            self._write_code(save_directory)
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 

@@ -1,6 +1,7 @@
 """`fithubert export-hf`: the folder, and what is told where it cannot be written or sent."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -10,6 +11,8 @@ from fithubert_upstream import FitHubertModel, load_fithubert
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.huggingface import export as export_module
+
+from ..conftest import REPO
 
 FILES = ["README.md", "config.json", "model.safetensors", "modeling_fithubert.py", "preprocessor_config.json"]
 
@@ -110,3 +113,19 @@ def test_without_transformers(ckpt, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert cli(["export-hf", ckpt, "-o", "out"]) == 2
     assert capsys.readouterr().err.endswith("needs transformers; pip install 'fithubert-upstream[hf]'\n")
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_docs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    assert cli(["export-hf", "fithubert_mini", "-o", "fithubert_mini_hf"]) == 0
+    names: dict = {}
+    blocks = re.findall(r"^```python\n(.*?)^```", (REPO / "docs" / "huggingface.md").read_text(), flags=re.M | re.S)
+    for block in blocks:
+        exec(block, names)
+    told = capsys.readouterr().out
+    assert len(blocks) == 4 and "torch.Size([2, 49, 512])" in told and "trainable params" in told
+    assert len(load_fithubert("student.safetensors").layers) == 12
