@@ -37,6 +37,7 @@ EXTRAS = {
     "abx": ["fastabx>=0.9; python_version >= '3.12'"],
     "onnx": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "datasets": ["datasets>=4"],
+    "hf": ["transformers>=4.57", "accelerate>=1.1", "peft>=0.17"],
     "hub": ["huggingface_hub>=0.36", "transformers>=4.57"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})

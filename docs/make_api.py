@@ -44,7 +44,7 @@ def fields(config: type) -> str:
 
 def of_class(name: str, cls: type) -> list[str]:
     parts = [f"## `{name}`", docstring(cls)]
-    if "__dataclass_fields__" in vars(cls):
+    if "__dataclass_fields__" in vars(cls) and "__init__" not in inspect.getsource(cls):  # one of ours
         parts.append(fields(cls))
     for key, value in vars(cls).items():
         function = getattr(value, "__func__", value)

@@ -6,14 +6,20 @@ Importing this package imports nothing heavy; each name below is fetched when fi
 import importlib
 
 from .files import ensure_home
+from .huggingface import hook
 
 ensure_home()  # before a library asks for one
+hook.install()
 _WHERE = {
     "FeatureMapper": ".extract.mapper",
     "FitHubert": ".models.fithubert",
     "FitHubertConfig": ".models.config",
     "FitHubertError": ".errors",
     "OnnxFeatures": ".export.numpy_features",
+    "FitHubertForCTC": ".huggingface.auto",
+    "FitHubertForSequenceClassification": ".huggingface.auto",
+    "FitHubertModel": ".huggingface.auto",
+    "FitHubertModelConfig": ".huggingface.auto",
     "available_models": ".checkpoints.load",
     "load_fithubert": ".checkpoints.load",
     "load_joint": ".joint.model",

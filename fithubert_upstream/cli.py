@@ -80,6 +80,11 @@ JOBS = {
         "Write a student as an ONNX file, in fp32 or int8, that runs without torch.",
         "fithubert export student.safetensors -o student.onnx --int8",
     ),
+    "export-hf": Job(
+        "huggingface.export",
+        "Write a student as a folder that transformers' AutoModel loads, with its code and a model card.",
+        "fithubert export-hf student.safetensors -o my_student",
+    ),
     "export-joint": Job(
         "joint.export",
         "Export a joint keyword and speaker run as one safetensors or ONNX file.",

