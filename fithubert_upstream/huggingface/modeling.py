@@ -55,6 +55,10 @@ class FitHubertPreTrainedModel(PreTrainedModel):
         if isinstance(getattr(module, "bias", None), nn.Parameter):
             nn.init.zeros_(module.bias)
 
+    def get_input_embeddings(self) -> None:
+        """There are none; peft asks when it saves."""
+        return None
+
     def freeze_feature_encoder(self) -> None:
         """Train nothing of the convolutions on the waveform."""
         for module in self.modules():
