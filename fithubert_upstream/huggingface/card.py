@@ -53,7 +53,7 @@ with torch.inference_mode():
     features = model(**inputs, output_hidden_states=True)
 ```
 
-The input is 16 kHz mono audio; it need not be normalised. An utterance's features are the same alone and in a padded
+The input is 16 kHz mono audio in [-1, 1], not normalised. An utterance's features are the same alone and in a padded
 batch with its `attention_mask`. `AutoModelForCTC` and `AutoModelForAudioClassification` add a new head to fine-tune.
 With the package `fithubert_upstream` installed and imported, no `trust_remote_code` is needed.
 {results}

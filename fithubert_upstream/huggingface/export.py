@@ -108,7 +108,7 @@ def _write(student: FitHubert, folder: Path) -> None:
         sampling_rate=SAMPLE_RATE,
         padding_value=0.0,
         padding_side="right",
-        do_normalize=False,  # the first norm makes features independent of scale and offset
+        do_normalize=False,  # as UpstreamExpert
         return_attention_mask=True,
     )
     extractor.save_pretrained(folder)

@@ -55,6 +55,14 @@ class FitHubertPreTrainedModel(PreTrainedModel):
         if isinstance(getattr(module, "bias", None), nn.Parameter):
             nn.init.zeros_(module.bias)
 
+    def get_input_embeddings(self) -> None:
+        """There are none; peft asks when it saves."""
+        return None
+
+    def get_output_embeddings(self) -> None:
+        """The same: `lm_head` is tied to nothing."""
+        return None
+
     def freeze_feature_encoder(self) -> None:
         """Train nothing of the convolutions on the waveform."""
         for module in self.modules():

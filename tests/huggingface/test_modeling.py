@@ -5,7 +5,13 @@ import pytest
 import torch
 from transformers import Wav2Vec2FeatureExtractor
 
-from fithubert_upstream import FitHubertForCTC, FitHubertForSequenceClassification, FitHubertModel, FitHubertModelConfig
+from fithubert_upstream import (
+    FitHubertForCTC,
+    FitHubertForSequenceClassification,
+    FitHubertModel,
+    FitHubertModelConfig,
+    load_fithubert,
+)
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
 from fithubert_upstream.huggingface.weights import from_student
@@ -60,20 +66,19 @@ def test_features_are_our_upstreams(kind, tmp_path):
 
 @pytest.mark.slow
 def test_padding_of_real_speech(real_speech):
-    """Alone as in a batch, whether the extractor normalises or not."""
-    from fithubert_upstream import load_fithubert
-
+    """Alone as in a batch; normalised waveforms, which are louder, are another input but hardly other features."""
     model = from_student(load_fithubert("fithubert_mini"))
     waveforms = [real_speech(3), real_speech(2)]
+    normalising = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     with torch.no_grad():
         alone = [model(wav[None]).last_hidden_state[0] for wav in waveforms]
-        for extractor in (EXTRACTOR, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)):
-            arrays = [wav.numpy() for wav in waveforms]
-            batch = extractor(arrays, sampling_rate=16000, padding=True, return_tensors="pt")
-            together = model(**batch).last_hidden_state
-            for features, row in zip(alone, together, strict=True):
-                cosine = torch.cosine_similarity(features, row[: len(features)], dim=1)
-                assert float(cosine.min()) > 0.999
+        together = model(**padded(waveforms)).last_hidden_state
+        arrays = [wav.numpy() for wav in waveforms]
+        batch = normalising(arrays, sampling_rate=16000, padding=True, return_tensors="pt")
+        louder = model(**batch).last_hidden_state
+    for features, row, other in zip(alone, together, louder, strict=True):
+        torch.testing.assert_close(row[: len(features)], features, rtol=0, atol=1e-3)
+        assert float(torch.cosine_similarity(features, other[: len(features)], dim=1).min()) > 0.98
 
 
 def test_frame_counts_and_masks(student):
