@@ -16,6 +16,7 @@ _WHERE = {
     "available_models": ".checkpoints.load",
     "load_fithubert": ".checkpoints.load",
     "load_joint": ".joint.model",
+    "StreamingEncoder": ".streaming.encoder",
     "register": ".upstream.hubconf",
     "save_fithubert": ".checkpoints.student",
     "UpstreamExpert": ".upstream.expert",

@@ -13,6 +13,7 @@ HEAVY = {"s3prl", "torchaudio", "transformers", "lightning_fabric", "lhotse", "t
 # Started in many processes, or on systems without torch.
 WITHOUT_TORCH = (
     "audio.containers",
+    "audio.pcm",
     "audio.scan",
     "audio.walk",
     "corpora.check",
@@ -33,6 +34,7 @@ WITHOUT_TORCH = (
     "report",
     "runs.launcher",
     "runs.workers",
+    "streaming.encoder",
 )
 # Rooms and modules from the ground up; one imports only from lines above its own, and inside its room.
 ORDER = """
@@ -44,7 +46,7 @@ assets audio
 models compat
 checkpoints
 export
-upstream
+streaming upstream
 teachers corpora
 data
 distillation

@@ -97,6 +97,12 @@ def test_python_block_of_inference(tmp_path, monkeypatch):
     assert names["upstream"].precision == "bf16"
 
 
+def test_python_block_of_streaming(capsys):
+    code = python_block(PAGES["streaming"])
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == re.search(r"# (\(\d.*?\)):", code)[1]
+
+
 @pytest.fixture
 def corpora(monkeypatch):
     monkeypatch.setenv("LIBRISPEECH", "/data/LibriSpeech")

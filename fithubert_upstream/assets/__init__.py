@@ -1,5 +1,5 @@
 """The pretrained models inside the package: a small HuBERT, its FitHuBERT, and that one fine-tuned for keywords and
-speakers. README.md here is their card."""
+speakers, which is also here as ONNX. README.md here is their card."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from ..errors import FitHubertError
 
 NAMES = ("fithubert_mini", "hubert_mini")  # the upstreams
 JOINT = "joint_mini"  # what `listen` hears with
+JOINT_ONNX = Path(__file__).parent / f"{JOINT}.onnx"  # the same in 8 bits, for systems without torch
 
 
 def find(name: str) -> Path:

@@ -62,6 +62,10 @@ def main(argv: list[str]) -> None:
     """`fithubert export STUDENT -o FILE`."""
     args = build_parser().parse_args(argv)
     check_output_file(args.output, args.ckpt)
+    if args.ckpt == assets.JOINT and not Path(args.ckpt).exists():
+        raise FitHubertError(
+            f"{args.ckpt}: expected a student, found a joint model; fithubert export-joint {args.ckpt} -o {args.output}"
+        )
     model = load_fithubert(args.ckpt, args.model_config)
     measured = export(model, args.output, args.int8)
     parts = [

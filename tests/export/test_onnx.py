@@ -229,6 +229,7 @@ def assert_error(folder, words, *command):
 def test_errors(tmp_path, monkeypatch):
     target = str(tmp_path / "s.onnx")
     assert_error(tmp_path, ["no.safetensors", "found nothing"], "no.safetensors", "-o", target)
+    assert_error(tmp_path, ["found a joint model; fithubert export-joint joint_mini -o"], "joint_mini", "-o", target)
     (tmp_path / "other").write_text(json.dumps({}))
     assert_error(tmp_path, ["other", "expected a .safetensors student"], str(tmp_path / "other"), "-o", target)
     assert_error(tmp_path, ["other", "can be written"], "fithubert_mini", "-o", str(tmp_path / "other" / "s.onnx"))
