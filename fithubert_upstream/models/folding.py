@@ -26,7 +26,8 @@ class Folding(nn.Module):
             return self.fold()
         versions = [0 if p.is_inference() else p._version for p in self.parameters()]  # counts of changes in place
         if self._kept is None or self._kept[0] != versions:
-            self._kept = versions, self.fold()
+            with torch.autocast(next(self.parameters()).device.type, enabled=False):  # it is kept for calls without
+                self._kept = versions, self.fold()
         return self._kept[1]
 
     def train(self, mode: bool = True) -> "Folding":
