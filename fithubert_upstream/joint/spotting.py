@@ -76,8 +76,9 @@ class Spotter:
 
         Raises FitHubertError if they are not 1-D, empty, not floating point, or hold NaN or infinity.
         """
+        samples = check_samples(samples)
         self.seconds += len(samples) / SAMPLE_RATE
-        return self._take(check_samples(samples))
+        return self._take(samples)
 
     def finish(self) -> list[Keyword]:
         """The words that the end of the stream completes: as if half a second of silence followed."""
