@@ -8,12 +8,14 @@ all pairs of recipes are in the same order, -1 where all are in the opposite one
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from scipy.stats import kendalltau
 
 from fithubert_upstream.files import write_text
@@ -33,11 +35,19 @@ def results(folder: Path) -> tuple[dict[str, dict[str, list[float]]], dict[str, 
     sizes = {}
     for path in sorted(folder.glob("table-*/results.json")):
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
-            sizes[row["name"]] = row["parameters"]
+            students = sorted(folder.glob(f"{row['name']}-*/student.safetensors"))
+            sizes[row["name"]] = size_without_heads(students[0]) if students else row["parameters"]
             for task in TASKS:
                 if row.get(task) is not None:
                     found[row["name"]][task].append(row[task])
     return found, sizes
+
+
+def size_without_heads(path: Path) -> int:
+    """Parameters of a student's file but for its heads, which the hidden states do not go through."""
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if not name.startswith("heads.")]  # noqa: SIM118
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def means(found: dict[str, dict[str, list[float]]], task: str) -> dict[str, float]:
