@@ -62,6 +62,10 @@ def test_the_base_brings_nothing_of_an_extra(arguments):
     assert set(extras) == {*parts, "all", "test"}
     assert names(extras["all"]) == set().union(*(names(extras[part]) for part in parts))
     assert names(extras["test"]) == names(extras["all"]) | {
+        "ipykernel",
+        "nbclient",
+        "nbformat",
+        "selenium",
         "mypy",
         "pytest",
         "pytest-cov",
