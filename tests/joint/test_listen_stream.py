@@ -132,6 +132,16 @@ def test_safetensors_without_torch(tmp_path):
     assert code == 2 and "needs torch, which is not installed" in err and "export-joint" in err
 
 
+@pytest.mark.parametrize(
+    "words", [("export", "fithubert_mini", "-o", "s.onnx"), ("convert", "a.ckpt", "-o", "s.safetensors"), ("demo",)]
+)
+def test_other_commands_without_torch(words, tmp_path):
+    process = start(*words, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and b"which is not installed; this is an install for `listen`" in err
+    assert (out, err.count(b"\n"), list(tmp_path.iterdir())) == (b"", 1, [])
+
+
 def test_flags_that_do_not_fit(tmp_path):
     for argv, words in (
         (["-", "yes.wav"], "expected no file beside standard input"),
