@@ -123,6 +123,9 @@ JOBS = {
     "link": Job("link", "Register FitHuBERT in a clone of s3prl (--remove undoes it).", "fithubert link ~/s3prl"),
 }
 
+# What requirements-onnx.txt leaves out of a whole install, as far as commands import it first.
+LEFT_OUT = ("torch", "torchaudio", "s3prl", "safetensors", "librosa", "matplotlib", "pandas", "sklearn", "tensorboardX")
+
 # Jobs that several processes may share, or that see to it themselves.
 SHARED = ("distill", "prune", "downstream", "extract")
 
@@ -188,6 +191,15 @@ def _run(argv: list[str]) -> int:
         # Out of a data loader's worker it comes with that worker's traceback; the last line is ours.
         message = str(error).strip().splitlines()[-1].removeprefix("fithubert_upstream.errors.FitHubertError: ")
         print(f"fithubert {argv[0]}: {message}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in LEFT_OUT:
+            raise
+        print(
+            f"fithubert {argv[0]}: needs {error.name}, which is not installed; this is an install for `listen` and "
+            "`extract` with ONNX files alone: pip install fithubert-upstream",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print(f"\nfithubert {argv[0]}: interrupted; finished results are kept", file=sys.stderr)

@@ -12,9 +12,10 @@ from ..audio.pcm import TRY, read_pcm
 from ..errors import FitHubertError
 from ..runs.parser import Parser
 from .onnx_model import load_listener, same_voice
-from .spotting import THRESHOLD, Spotter
+from .spotting import FEWEST, THRESHOLD, Spotter
 
 STREAM = "-"
+SHORT = 4  # seconds of an enrolled voice below which the model is often wrong
 
 
 def build_parser() -> Parser:
@@ -71,9 +72,12 @@ def main(argv: list[str]) -> None:
     if args.enroll is not None:
         if "sv" not in model.tasks:
             raise FitHubertError(f"--enroll: expected a model that knows speakers, found only keywords in {args.model}")
-        enrolled = model.scores(read_speech(args.enroll)[0]).embedding
+        voice = read_speech(args.enroll)[0]
+        if len(voice) < SHORT * SAMPLE_RATE:
+            tell(f"--enroll: {len(voice) / SAMPLE_RATE:.1f} s are little to know a voice by; better {SHORT} s or more")
+        enrolled = model.scores(voice).embedding
     if streams:
-        spotter = Spotter(model, THRESHOLD if args.threshold is None else args.threshold)
+        spotter = Spotter(model, THRESHOLD if args.threshold is None else args.threshold, enrolled is not None)
         listen_to(sys.stdin.buffer, spotter, SAMPLE_RATE if args.rate is None else args.rate, enrolled)
         return
     for file in args.files:
@@ -104,11 +108,13 @@ def listen_to(stream: Any, spotter: Spotter, rate: int, enrolled: np.ndarray | N
 
 def report(heard: list, model: Any, enrolled: np.ndarray | None) -> int:
     """Print keywords, each a line at once; give their number."""
-    for at, word, confidence, embedding in heard:
+    for at, word, confidence, voices, embedding in heard:
         minutes, seconds = divmod(at, 60)
         line = f"{int(minutes):02d}:{seconds:05.2f}  {word} ({100 * confidence:.0f} % sure)"
-        if enrolled is not None:
-            line += f", same speaker: {same_voice(model, float(embedding @ enrolled))}"
+        if embedding is not None:
+            line += f", speaker of the last {voices} words: {same_voice(model, float(embedding @ enrolled))}"
+        elif enrolled is not None:
+            line += f", speaker: not known by {voices} word{'s' * (voices > 1)}, from {FEWEST} on"
         print(line, flush=True)
     return len(heard)
 

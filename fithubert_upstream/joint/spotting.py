@@ -21,14 +21,21 @@ QUIETEST = 1e-6  # mean square of that part below which nothing was said: 60 dB 
 THRESHOLD = 0.95  # mean probability from which on a word is told
 SMOOTHED = 3  # windows of which that is the mean
 REST = 80  # blocks after a word in which no other is told
+VOICE = 4  # words at most that a voice is judged by, each with the second that it was heard in
+FEWEST = 3  # and at least: of one word or two the embedding says little
+RECENT = 3000  # blocks back to which such words are taken
 
 
 class Keyword(NamedTuple):
-    """A word that ended `at` seconds into the stream, how probable it is, and the voice's embedding."""
+    """A word that ended `at` seconds into the stream, how probable it is, and the embedding of the voice.
+
+    `voices` are the words that the embedding is of; it is None where they are fewer than `FEWEST`.
+    """
 
     at: float
     word: str
     confidence: float
+    voices: int
     embedding: np.ndarray | None
 
 
@@ -40,12 +47,17 @@ class Spotter:
     that it is told once. `_silence_` and `_unknown_` are never told. What is kept, and what is done for each second,
     does not grow with the stream.
 
+    One word is too short to tell a voice by. With `voices`, the embedding is that of the last words together, the four
+    last of half a minute at most, which are taken to be one speaker's.
+
     Parameters
     ----------
     model : OnnxJoint or TorchJoint
         With a keyword head.
     threshold : float
         Above 0, at most 1. A higher one gives fewer false alarms and more misses (docs/streaming.md).
+    voices : bool
+        Embed the speaker, with a model that has a head for that.
 
     Attributes
     ----------
@@ -60,9 +72,10 @@ class Spotter:
         The model knows no keywords, or the threshold is out of range.
     """
 
-    def __init__(self, model: Any, threshold: float = THRESHOLD):
+    def __init__(self, model: Any, threshold: float = THRESHOLD, voices: bool = False):
         expect("ks" in model.tasks, "a model that knows keywords", "one that knows speakers alone")
         expect(0 < threshold <= 1, "a threshold above 0 and at most 1", threshold)
+        expect("sv" in model.tasks or not voices, "a model that knows speakers", "one that knows keywords alone")
         self.model, self.threshold = model, threshold
         self.told = np.array([not name.startswith("_") for name in model.classes])
         self.recent: deque[Scores] = deque(maxlen=SMOOTHED)
@@ -70,6 +83,7 @@ class Spotter:
         self.waiting = np.zeros(0, np.float32)  # less than a hop
         self.seconds, self.windows, self.runs = 0.0, 0, 0
         self.rest_until = 0  # windows
+        self.voice: deque[tuple[int, np.ndarray]] | None = deque(maxlen=VOICE) if voices else None  # (window, samples)
 
     def push(self, samples: np.ndarray) -> list[Keyword]:
         """Take the next (T,) float samples at 16 kHz; give the words that they complete.
@@ -109,12 +123,21 @@ class Spotter:
         best = int(np.where(self.told, mean, -1.0).argmax())
         if mean[best] < self.threshold:
             return []
-        embedding = self.recent[-1].embedding
         self.rest_until = self.windows + REST // HOP
         self.recent.clear()
         (loud,) = np.nonzero(energy >= energy.max() / 100)  # within 20 dB
         at = (self.windows * HOP - WINDOW + int(loud[-1]) + 1) * BLOCK / SAMPLE_RATE
-        return [Keyword(at, self.model.classes[best], float(mean[best]), embedding)]
+        return [Keyword(at, self.model.classes[best], float(mean[best]), *self._embed())]
+
+    def _embed(self) -> tuple[int, np.ndarray | None]:
+        """How many words the voice is known by, this one among them, and its embedding where they are enough."""
+        if self.voice is None:
+            return 0, None
+        self.voice.append((self.windows, self.window))
+        recent = [samples for when, samples in self.voice if (self.windows - when) * HOP <= RECENT]
+        if len(recent) < FEWEST:
+            return len(recent), None
+        return len(recent), self.model.scores(np.concatenate(recent)).embedding
 
 
 def holds_a_word(energy: np.ndarray) -> bool:

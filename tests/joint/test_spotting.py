@@ -73,6 +73,17 @@ def test_the_model_hears_no_silence_and_no_running_speech():
         assert spotter.windows == 50 and spotter.seconds == pytest.approx(5)
 
 
+def test_a_voice_is_that_of_the_last_words():
+    word, model = (tone(500), quiet(0.9)), Pitch()
+    spotter = Spotter(model, voices=True)
+    stream = np.concatenate([quiet(1), *5 * word, quiet(40), *word]).astype(np.float32)
+    found = [keyword for start in range(0, len(stream), 1600) for keyword in spotter.push(stream[start : start + 1600])]
+    assert [keyword.voices for keyword in found] == [1, 2, 3, 4, 4, 1]  # the last comes more than half a minute later
+    assert [keyword.embedding is None for keyword in found] == [True, True, False, False, False, True]
+    assert sorted({samples for samples in model.heard if samples > 16000}) == [48000, 64000]
+    assert all(keyword.embedding is None for keyword in Spotter(Pitch()).push(stream))
+
+
 def test_memory_does_not_grow():
     spotter = Spotter(Pitch())
     for _ in range(100):
@@ -99,6 +110,9 @@ def test_errors():
     model.tasks = ("sv",)
     with pytest.raises(FitHubertError, match="a model that knows keywords"):
         Spotter(model)
+    model.tasks = ("ks",)
+    with pytest.raises(FitHubertError, match="a model that knows speakers"):
+        Spotter(model, voices=True)
     with pytest.raises(FitHubertError, match="divide by 32768"):
         Spotter(Pitch()).push(np.zeros(100, np.int16))
 
