@@ -10,6 +10,17 @@ pytest.importorskip("accelerate")
 STEPS = 30
 
 
+@pytest.fixture(autouse=True)
+def own_precision(monkeypatch):
+    """accelerate remembers the precision of a process's first Trainer."""
+    from accelerate.state import AcceleratorState
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # so that what is set here goes again
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 class Tones(torch.utils.data.Dataset):
     """16 utterances of one or two tones; the label says which."""
 
