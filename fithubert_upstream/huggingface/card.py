@@ -68,7 +68,7 @@ class Facts:
     license: str = ""
     base_model: str = ""
     datasets: tuple[str, ...] = ()
-    results: tuple[Path, ...] = ()  # result.json of `fithubert superb` and `joint-report`
+    results: tuple[Path, ...] = ()  # result.json of `fithubert superb`
 
 
 def model_card(student: FitHubert, source: str, name: str, facts: Facts) -> str:
