@@ -5,6 +5,7 @@ import importlib.util
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,19 @@ def _compare(student: FitHubert, folder: Path) -> float:
 
 def load_by_code(folder: str | Path) -> Any:
     """The module in a folder's code file, as `trust_remote_code=True` loads it but without transformers' cache."""
-    spec = importlib.util.spec_from_file_location("modeling_fithubert", Path(folder) / CODE_FILE)
+    name, path = "modeling_fithubert", Path(folder) / CODE_FILE
+    spec = importlib.util.spec_from_file_location(name, path, loader=_WithoutBytecode(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class _WithoutBytecode(SourceFileLoader):
+    """Writes no `__pycache__` into a folder that is to be published."""
+
+    def set_data(self, *args: Any, **options: Any) -> None:
+        """Nothing is kept."""
 
 
 def push(folder: str | Path, repository: str) -> str:
