@@ -13,7 +13,7 @@ export LIBRISPEECH=$2 SPEECH_COMMANDS=$3 VOXCELEB1=$4 TARGETS=$1/targets
 steps=${STEPS:-1000} half=$((${STEPS:-1000} / 2)) batch=${BATCH:-16}
 for seed in ${SEEDS:-1 2 3}; do
     upstreams=(-u fbank -u hubert_mini)
-    for name in ${RECIPES:-fithubert no_reduction armhubert distilhubert starhubert dicehubert skill dphubert fithubert_plus}; do
+    for name in ${RECIPES:-fithubert no_reduction armhubert distilhubert starhubert dicehubert skill dphubert dphubert_reduction}; do
         student=$out/$name-$seed
         if grep -q ^sparsity: "$here/$name.yaml"; then
             fithubert prune -g "$here/$name.yaml" -c "$here/prune_train.yaml" -p "$student" \

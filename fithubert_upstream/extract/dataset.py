@@ -1,13 +1,13 @@
 """A folder of `datasets` comes in, and goes out with a column of features."""
 
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import FitHubertError, from_extra
-from ..files import named
+from ..files import atomic_folder, named
 from .journal import BAD, write_table
 from .mapper import FeatureMapper
 from .selection import Selection
@@ -35,14 +35,12 @@ def extract_dataset(
     Raises
     ------
     FitHubertError
-        `datasets` is missing; the dataset has no column of audio, or has one named features; `out` is not empty; rows
-        could not be read: then the dataset is written.
+        `datasets` is missing; the dataset has no column of audio, or has one named features; `out` is not empty, or
+        cannot be written; rows could not be read: then the dataset is written.
     """
     with from_extra("datasets", "a folder of datasets"):
         import datasets
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise FitHubertError(f"{out}: expected an empty folder, found files in it; choose another with -o")
     given = datasets.load_from_disk(str(folder))
     column = _audio_column(given, folder)
     if "features" in given.column_names:
@@ -62,10 +60,7 @@ def extract_dataset(
                 bad.append((number, path or "-", " ".join(str(result).split())[:300]))
         return {"features": [None if isinstance(result, Exception) else result for result in results]}
 
-    rest = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(rest, ignore_errors=True)
-    rest.mkdir(parents=True)
-    try:
+    with atomic_folder(out) as temporary, tempfile.TemporaryDirectory(dir=temporary.parent, prefix=".") as cache:
         with named(out):
             plain = given
             if isinstance(given.features[column], datasets.Audio):
@@ -77,15 +72,12 @@ def extract_dataset(
                 batch_size=BATCH,
                 writer_batch_size=BATCH,
                 features=datasets.Features({**plain.features, "features": kind}),
-                cache_file_name=str(rest / "map.arrow"),
+                cache_file_name=str(Path(cache, "map.arrow")),
                 desc="extract",
             )
-            done.cast_column(column, given.features[column]).save_to_disk(str(rest / "dataset"))
-            if bad:
-                write_table(rest / "dataset" / BAD, ("row", "path", "reason"), bad)
-            (rest / "dataset").rename(out)
-    finally:
-        shutil.rmtree(rest, ignore_errors=True)
+            done.cast_column(column, given.features[column]).save_to_disk(str(temporary))
+        if bad:
+            write_table(temporary / BAD, ("row", "path", "reason"), bad)
     print(f"{out}: {len(given):,} rows with features")
     if bad:
         raise FitHubertError(

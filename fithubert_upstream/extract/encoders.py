@@ -74,12 +74,13 @@ def identify(upstream: Upstream, selection: Selection) -> dict[str, Any]:
 
 
 def encode_each(encoder: Encoder, waveforms: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int] | Exception]:
-    """Features of each, or why there are none: too short for an upstream, too long for the memory."""
+    """Features of each, or why there are none: too short for an upstream, too long for the memory, and whatever else an
+    upstream or onnxruntime, whose errors are of classes of their own, raises."""
     if not waveforms:
         return []
     try:
         return list(encoder(waveforms))
-    except (FitHubertError, RuntimeError, MemoryError) as error:
+    except Exception as error:
         if len(waveforms) == 1:
             return [error]
     return [result for waveform in waveforms for result in encode_each(encoder, [waveform])]

@@ -94,6 +94,10 @@ class SafetensorsWriter(ShardWriter):
 
     suffix = ".safetensors"
 
+    def __init__(self, journal: Journal):
+        importlib.import_module("safetensors.numpy")  # an install without torch may lack it: told before the work
+        super().__init__(journal)
+
     def write(self, path: Path) -> None:
         from safetensors.numpy import save_file
 

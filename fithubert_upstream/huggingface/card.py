@@ -101,7 +101,7 @@ def model_card(student: FitHubert, source: str, name: str, facts: Facts) -> str:
         )
         if value
     }
-    results = [result for path in facts.results for result in read_result(path)]
+    results = [read_result(path) for path in facts.results]
     data = ModelCardData(
         model_name=name,
         library_name="transformers",
@@ -133,7 +133,7 @@ def about(config: FitHubertConfig, base_model: str) -> str:
     return f"A small speech encoder of {kind} ([Lee et al., 2022](https://arxiv.org/abs/2207.00555)){teacher}."
 
 
-def read_result(path: Path) -> list[dict[str, Any]]:
+def read_result(path: Path) -> dict[str, Any]:
     """Fields of an `EvalResult` of a result.json. Raises FitHubertError for another file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -146,17 +146,15 @@ def read_result(path: Path) -> list[dict[str, Any]]:
             f"({type(error).__name__}: {error})"
         ) from error
     unit = metric.partition(" ")[0]
-    return [
-        {
-            "task_type": task_type,
-            "task_name": f"{task_name} on frozen features",
-            "dataset_type": dataset_type,
-            "dataset_name": f"{dataset_name}, {content.get('steps', 0)} updates, seed {content.get('seed', '?')}",
-            "metric_type": METRICS.get(unit, unit.lower()),
-            "metric_name": metric,
-            "metric_value": round(value, 2),
-        }
-    ]
+    return {
+        "task_type": task_type,
+        "task_name": f"{task_name} on frozen features",
+        "dataset_type": dataset_type,
+        "dataset_name": f"{dataset_name}, {content.get('steps', 0)} updates, seed {content.get('seed', '?')}",
+        "metric_type": METRICS.get(unit, unit.lower()),
+        "metric_name": metric,
+        "metric_value": round(value, 2),
+    }
 
 
 def result_table(results: Sequence[dict[str, Any]]) -> str:

@@ -4,7 +4,7 @@ import torch
 
 from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.errors import FitHubertError
-from fithubert_upstream.extract.encoders import open_encoder
+from fithubert_upstream.extract.encoders import encode_each, open_encoder
 from fithubert_upstream.extract.selection import ALL, Selection, is_onnx, name_upstream, pick
 from fithubert_upstream.extract.torch_encoder import TorchEncoder, by_length
 from fithubert_upstream.models.config import FitHubertConfig
@@ -50,6 +50,20 @@ def test_pick():
         pick(features, Upstream("it", "it", None, "x"), None)
     with pytest.raises(FitHubertError, match=r"layers of one width, found \[2, 3\]"):
         pick({"hidden_states": [np.zeros((2, 2)), last]}, UPSTREAM, ALL)
+
+
+def test_whatever_one_waveform_raises_the_others_are_encoded():
+    class Odd(Exception):
+        """As those of onnxruntime, which are below no common class."""
+
+    def encoder(waveforms):
+        if any(len(waveform) == 2 for waveform in waveforms):
+            raise Odd("too short")
+        return [(waveform, len(waveform)) for waveform in waveforms]
+
+    first, second, third = encode_each(encoder, [np.zeros(3), np.zeros(2), np.zeros(4)])
+    assert first[1] == 3 and third[1] == 4
+    assert isinstance(second, Odd)
 
 
 def test_by_length():
