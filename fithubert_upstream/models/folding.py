@@ -25,6 +25,8 @@ class Folding(nn.Module):
         if self.training or torch.is_grad_enabled():
             return self.fold()
         versions = [0 if p.is_inference() else p._version for p in self.parameters()]  # counts of changes in place
+        if not versions:  # a replica of DataParallel has no parameters()
+            return self.fold()
         if self._kept is None or self._kept[0] != versions:
             with torch.autocast(next(self.parameters()).device.type, enabled=False):  # it is kept for calls without
                 self._kept = versions, self.fold()
