@@ -10,7 +10,7 @@ from fithubert_upstream.settings.files import from_dict, read_yaml
 
 from .conftest import REPO
 
-RECIPES = sorted(path for path in (REPO / "examples" / "family").glob("*.yaml") if path.stem != "prune_train")
+RECIPES = sorted(path for path in (REPO / "examples" / "family").glob("*.yaml") if not path.stem.endswith("_train"))
 PRUNED = [path for path in RECIPES if "sparsity:" in path.read_text()]
 OTHERS = [path for path in RECIPES if path not in PRUNED]
 

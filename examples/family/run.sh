@@ -13,9 +13,12 @@ export LIBRISPEECH=$2 SPEECH_COMMANDS=$3 VOXCELEB1=$4 TARGETS=$1/targets
 steps=${STEPS:-1000} half=$((${STEPS:-1000} / 2)) batch=${BATCH:-16}
 for seed in ${SEEDS:-1 2 3}; do
     upstreams=(-u fbank -u hubert_mini)
-    for name in ${RECIPES:-fithubert no_reduction armhubert distilhubert starhubert dicehubert skill dphubert dphubert_reduction}; do
+    for name in ${RECIPES:-fithubert no_reduction armhubert distilhubert starhubert dicehubert skill dphubert dphubert_reduction fithubert_plus}; do
         student=$out/$name-$seed
-        if grep -q ^sparsity: "$here/$name.yaml"; then
+        if grep -q "^criterion: reconstruction" "$here/$name.yaml"; then
+            fithubert prune -g "$here/$name.yaml" -c "$here/plus_train.yaml" -p "$student" data.batch_seconds="$batch" \
+                distill.trainer.{steps=$((steps - 64 / batch)),seed="$seed",valid_every="$steps"} # 64 s are for calibration
+        elif grep -q ^sparsity: "$here/$name.yaml"; then
             fithubert prune -g "$here/$name.yaml" -c "$here/prune_train.yaml" -p "$student" \
                 data.batch_seconds="$batch" {prune,distill}.trainer.{steps=$half,seed="$seed",valid_every=$half}
         else

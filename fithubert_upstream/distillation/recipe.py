@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from ..data.loader import DataConfig
 from ..errors import FitHubertError
@@ -147,8 +147,9 @@ def _override(data: dict[str, Any], word: str, kinds: dict[str, type]) -> None:
 
 def _keys(cls: type, prefix: str = "") -> Iterator[str]:
     for f in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(f.type):
-            yield from _keys(f.type, f"{prefix}{f.name}.")
+        kinds = [kind for kind in (f.type, *get_args(f.type)) if dataclasses.is_dataclass(kind)]  # X, or X | None
+        if kinds:
+            yield from _keys(kinds[0], f"{prefix}{f.name}.")
         else:
             yield f"{prefix}{f.name}"
 

@@ -74,10 +74,10 @@ class Training:
     def __init__(self, fabric: Fabric, config: RunConfig, folder: Path):
         self.fabric, self.config, self.folder = fabric, config, folder
         self.trainer = trainer = config.train.trainer
-        torch.manual_seed(trainer.seed)  # the same student everywhere
-        self.task = self.build_task()
         shard = {"rank": fabric.global_rank, "world_size": fabric.world_size}
         self.loader = build_dataloader(config.train.data, trainer.seed, **shard)
+        torch.manual_seed(trainer.seed)  # the same student everywhere
+        self.task = self.build_task()
         self.valid_loader = None
         if config.train.data.valid:
             self.valid_loader = build_dataloader(config.train.data, trainer.seed, split="valid", **shard)

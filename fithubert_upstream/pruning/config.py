@@ -1,5 +1,6 @@
 """The files behind `fithubert prune`: how to prune (`-g`), and on what data and for how long (`-c`)."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from ..data.loader import DataConfig
@@ -7,6 +8,9 @@ from ..distillation.optimizer import OptimizerConfig
 from ..distillation.recipe import RunConfig, TrainConfig, TrainerConfig
 from ..errors import expect
 from ..teachers.config import TeacherConfig
+
+# What units go by, and what is for that criterion alone.
+CRITERIA = {"gates": ("sparsity_warmup", "gate_lr"), "reconstruction": ("calibration_seconds", "time_weight")}
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,10 @@ class PruningConfig:
     is reached linearly in a share `sparsity_warmup` of the first step's updates. `gate_lr` is the highest learning rate
     of gates and multipliers; it rises and falls with that of the weights. `time_reduction` is FitHuBERT's, not
     DPHuBERT's: the student's transformer layers see one frame where the teacher's see so many.
+
+    `criterion` says what units go by. `gates` is DPHuBERT's: they learn in a first step. `reconstruction` is ours:
+    `calibration_seconds` of speech say what other units can make up for (`calibration.prune_at_once`, which
+    `time_weight` is for), so all updates are left for distillation.
     """
 
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -26,6 +34,9 @@ class PruningConfig:
     sparsity_warmup: float = 0.1
     gate_lr: float = 0.02
     time_reduction: int = 1
+    criterion: str = "gates"
+    calibration_seconds: float = 64.0
+    time_weight: float = 0.0
 
     def __post_init__(self) -> None:
         rising = list(self.layers) == sorted(set(self.layers)) and min(self.layers, default=-1) >= 0
@@ -34,6 +45,13 @@ class PruningConfig:
         expect(0 <= self.sparsity_warmup < 1, "sparsity_warmup in [0, 1)", self.sparsity_warmup)
         expect(0 < self.gate_lr < float("inf"), "gate_lr above 0", self.gate_lr)
         expect(self.time_reduction >= 1, "time_reduction of at least 1", self.time_reduction)
+        expect(self.criterion in CRITERIA, f"criterion {' or '.join(CRITERIA)}", self.criterion)
+        expect(0 < self.calibration_seconds < float("inf"), "calibration_seconds above 0", self.calibration_seconds)
+        expect(0 <= self.time_weight < float("inf"), "time_weight of at least 0", self.time_weight)
+        for criterion, names in CRITERIA.items():
+            for f in dataclasses.fields(self):
+                unused = f.name in names and self.criterion != criterion and getattr(self, f.name) != f.default
+                expect(not unused, f"{f.name} with criterion {criterion} only", f"{self.criterion}")
         for name in ("groups", "layers", "heads"):  # of other kinds of distillation
             given = getattr(self.teacher, name)
             expect(given is None, f"layers outside the teacher's block, and no teacher.{name}", given)
@@ -49,14 +67,17 @@ class Step:
 
 @dataclass(frozen=True)
 class PruningRecipe:
-    """The file behind `-c`: data, and the two steps. `prune` trains with gates, `distill` the small student."""
+    """The file behind `-c`: data, and the two steps. `prune` trains with gates, `distill` the small student.
+
+    Without gates there is no `prune`.
+    """
 
     data: DataConfig
-    prune: Step = field(default_factory=Step)
+    prune: Step | None = None
     distill: Step = field(default_factory=Step)
 
     def __post_init__(self) -> None:
-        patience = self.prune.trainer.patience
+        patience = self.prune.trainer.patience if self.prune else 0
         expect(patience == 0, "prune.trainer.patience 0, since the error grows with sparsity", patience)
         targets = self.data.targets
         expect(targets is None, "no data.targets, since layer 0 is not kept there", targets)
@@ -69,13 +90,21 @@ class PruningRun(RunConfig):
     model: PruningConfig
     train: PruningRecipe
 
-    def steps(self) -> tuple["StepRun", "StepRun"]:
-        """All that the first step depends on, and the second."""
-        data = self.train.data
+    def __post_init__(self) -> None:
+        criterion, has_step = self.model.criterion, self.train.prune is not None
+        expect(
+            has_step == (criterion == "gates"),
+            f"{'a' if criterion == 'gates' else 'no'} prune block in the recipe with criterion {criterion}",
+            "one" if has_step else "none",
+        )
+
+    def steps(self) -> tuple["StepRun | None", "StepRun"]:
+        """All that the first step depends on, None where there is none, and the second."""
         first, second = (
-            StepRun(self.model, TrainConfig(data, step.optimizer, step.trainer))
+            step and StepRun(self.model, TrainConfig(self.train.data, step.optimizer, step.trainer))
             for step in (self.train.prune, self.train.distill)
         )
+        assert second is not None
         return first, second
 
 

@@ -102,7 +102,7 @@ def _select(weights: dict[str, Tensor], names: list[str], kept: Tensor, dim: int
 
 def _small_config(config: FitHubertConfig, convs: list[int], heads: list[int], ffns: list[int]) -> FitHubertConfig:
     """The config with so many channels, heads and units left."""
-    advice = "lower sparsity or gate_lr"
+    advice = "set a lower model.sparsity, or with gates a lower model.gate_lr"
     for number, channels in enumerate(convs, 1):
         if not channels:
             raise FitHubertError(f"expected a channel left in convolution {number}, found all gates closed; {advice}")

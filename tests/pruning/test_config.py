@@ -56,3 +56,28 @@ def test_the_mini_configs_and_words():
 def test_what_does_not_fit_is_refused(word, message):
     with pytest.raises(FitHubertError, match=message.replace("[", r"\[").replace("(", r"\(")):
         read(word)
+
+
+RECONSTRUCTION = {"model": "fithubert_plus_mini.yaml", "recipe": "fithubert_plus_mini_train.yaml"}
+
+
+def test_reconstruction_trains_once():
+    first, second = read("distill.trainer.steps=7", **RECONSTRUCTION).steps()
+    assert first is None and second.train.trainer.steps == 7 and second.model.criterion == "reconstruction"
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "message"),
+    [
+        (["model.criterion=size"], {}, "expected criterion gates or reconstruction, found size"),
+        (["model.time_weight=1"], {}, "expected time_weight with criterion reconstruction only, found gates"),
+        (["model.gate_lr=0.1"], RECONSTRUCTION, "expected gate_lr with criterion gates only, found reconstruction"),
+        (["model.calibration_seconds=0"], RECONSTRUCTION, "expected calibration_seconds above 0"),
+        (["model.time_weight=-1"], RECONSTRUCTION, "expected time_weight of at least 0"),
+        (["prune.trainer.steps=3"], RECONSTRUCTION, "expected no prune block in the recipe with criterion reconstr"),
+        ([], RECONSTRUCTION | {"model": "dphubert.yaml"}, "expected a prune block in the recipe with criterion gates"),
+    ],
+)
+def test_what_another_criterion_needs_is_refused(words, files, message):
+    with pytest.raises(FitHubertError, match=message):
+        read(*words, **files)
