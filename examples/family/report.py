@@ -25,7 +25,7 @@ from fithubert_upstream.superb.names import parse_upstream
 from fithubert_upstream.superb.upstreams import build
 
 ROUNDS = 15
-TASKS = {"pr": "PR PER %", "ks": "KS accuracy %", "sv": "SV EER %"}
+TASKS = {"pr": "PR PER %", "ks": "KS accuracy %", "few": "few-shot KS accuracy %", "sv": "SV EER %"}
 GIVEN = ("fbank", "hubert_mini")  # no recipes, but what they are compared with
 
 
@@ -33,13 +33,15 @@ def results(folder: Path) -> tuple[dict[str, dict[str, list[float]]], dict[str, 
     """Upstream -> task -> the results of the seeds; and upstream -> parameters."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     sizes = {}
-    for path in sorted(folder.glob("table-*/results.json")):
+    paths = [(path, {}) for path in sorted(folder.glob("table-*/results.json"))]
+    paths += [(path, {"few": "ks"}) for path in sorted(folder.glob("few-*/results.json"))]
+    for path, columns in paths:
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             students = sorted(folder.glob(f"{row['name']}-*/student.safetensors"))
             sizes[row["name"]] = size_without_heads(students[0]) if students else row["parameters"]
-            for task in TASKS:
-                if row.get(task) is not None:
-                    found[row["name"]][task].append(row[task])
+            for task, column in (columns or {task: task for task in TASKS}).items():
+                if row.get(column) is not None:
+                    found[row["name"]][task].append(row[column])
     return found, sizes
 
 
