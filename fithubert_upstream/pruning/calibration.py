@@ -101,8 +101,8 @@ def prune_at_once(model: FitHubert, batches: Iterable[Batch], size: float, time_
     ----------
     batches : the speech by which units are judged; a minute or more.
     size : parameters to keep at most.
-    time_weight : what one multiplication for each 20 ms counts beside one parameter. At 0 only size counts, and the
-        convolutions, which are few parameters and half of the time, are hardly touched.
+    time_weight : how much one multiplication per 20 ms counts beside one parameter. At 0 only size counts, and the
+        convolutions, which are few parameters and half of the time, hardly shrink.
 
     Raises
     ------
@@ -170,7 +170,8 @@ def _listen(model: FitHubert, parts: list[Part], batch: Batch) -> None:
         model.transform(x, frames if padded else None)
     convs = [part for part in parts if part.kind == "convs"]
     for waveform, length in zip(batch.waveforms, batch.lengths.tolist(), strict=True):
-        _hear_convs(model, convs, waveform[:length])
+        if length >= model.shortest:
+            _hear_convs(model, convs, waveform[:length])
 
 
 def _hear_reader(part: Part, rows: Tensor) -> None:

@@ -144,3 +144,9 @@ def test_too_small_is_an_error():
         FitHubertError, match="expected a size of at least .* which always stay, found 1; set a lower model.sparsity"
     ):
         prune_at_once(copy_of(make_model()), batches(1), 1)
+
+
+def test_an_utterance_below_one_frame_is_heard_padded():
+    wanted = 0.7 * size(copy_of(make_model()))
+    pruned = prune_at_once(copy_of(make_model()), batches(1, (16000, 100)), wanted)
+    assert size(pruned) <= wanted
