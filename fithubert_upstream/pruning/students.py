@@ -82,18 +82,18 @@ def teacher_model(teacher: Teacher) -> FitHubert:
     return teacher.model
 
 
-def copy_of(model: FitHubert, time_reduction: int = 1) -> FitHubert:
+def copy_of(model: FitHubert, time_reduction: int = 1, hidden_states: tuple[str, ...] = STATES) -> FitHubert:
     """A student with the teacher's weights, ready for gates: with `feature_scale`, and a norm over open channels.
 
     Time reduction begins as the mean of the frames that become one. Layer 0, which has more frames than the others, is
-    no hidden state then.
+    no hidden state then, whatever `hidden_states` says.
     """
     config = replace(
         model.config,
         feature_scale=True,
         time_reduction=time_reduction,
         head_layers=(),
-        hidden_states=STATES if time_reduction == 1 else ("layers",),
+        hidden_states=hidden_states if time_reduction == 1 else ("layers",),
     )
     student = FitHubert(config)
     begin = {"feature_scale": torch.ones(config.conv_layers[-1][0])}

@@ -51,6 +51,7 @@ def size(model) -> int:
 def test_a_run_begins_at_its_size_and_learns(world, unbroken):
     teacher, student = (load_fithubert(f) for f in (world / "teacher.safetensors", unbroken / "student.safetensors"))
     assert 1 - size(student) / size(teacher) == pytest.approx(0.4, abs=0.01)
+    assert student.config.hidden_states == ("layers",)
     rows = losses(unbroken)
     assert list(rows[0]) == ["step", "loss", "layer_0", "layer_1", "layer_3", "valid", "lr"]
     early, late = (sum(row["loss"] for row in part) / 10 for part in (rows[:10], rows[-10:]))
