@@ -1,5 +1,8 @@
 """examples/family: recipes of one size, so that their table is fair."""
 
+import json
+import runpy
+
 import pytest
 
 from fithubert_upstream import load_fithubert
@@ -43,3 +46,13 @@ def test_every_recipe_is_in_the_script():
     script = (REPO / "examples" / "family" / "run.sh").read_text()
     named = script.partition("RECIPES:-")[2].partition("}")[0].split()
     assert sorted(named) == [path.stem for path in RECIPES]
+
+
+def test_few_shot_keywords_have_a_column_of_their_own(tmp_path):
+    report = runpy.run_path(str(REPO / "examples" / "family" / "report.py"))
+    for folder, row in (("table-1", {"pr": 60.0, "ks": 50.0}), ("few-1", {"ks": 70.0}), ("few-2", {"ks": 72.0})):
+        (tmp_path / folder).mkdir()
+        rows = [{"name": "fbank", "parameters": 0, "pr": None, "sv": None} | row]
+        (tmp_path / folder / "results.json").write_text(json.dumps({"rows": rows}))
+    found, sizes = report["results"](tmp_path)
+    assert found["fbank"] == {"pr": [60.0], "ks": [50.0], "few": [70.0, 72.0]} and sizes == {"fbank": 0}
