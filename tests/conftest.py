@@ -1,8 +1,11 @@
 """What every test shares: no network, one seed, one thread (OMP_NUM_THREADS says otherwise), the real recordings."""
 
 import os
+import signal
 from pathlib import Path
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a script's jobs in the background begin, and what they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: threads that wait for each other take longer
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")

@@ -115,8 +115,8 @@ def test_ctrl_c_ends_it():
     assert b"listening" in process.stderr.readline()
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    err = process.stderr.read().decode()
     assert process.wait(timeout=60) == 0
+    err = process.stderr.read().decode()
     assert "s heard, 0 keywords" in err and "Traceback" not in err
 
 
