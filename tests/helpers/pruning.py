@@ -1,15 +1,19 @@
-"""A small teacher to prune, and what a model with gates gives, by plain loops over units."""
+"""A small teacher to prune, the command line of a run, and what a model with gates gives, by plain loops over units."""
 
 import math
+from pathlib import Path
 
 import torch
+import yaml
 from torch.nn import functional as F
 
+from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.models.config import FitHubertConfig
 from fithubert_upstream.models.fithubert import FitHubert
 from fithubert_upstream.pruning.gates import Gates, Masks
 
 from .slow_fithubert import gelu, layer_norm, linear, positions
+from .tiny import make_corpus
 
 # Of HuBERT's kind: three layers.
 TEACHER = FitHubertConfig(
@@ -37,6 +41,32 @@ def make_model(config: FitHubertConfig = TEACHER) -> FitHubert:
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn(weight.shape, generator=draw))
     return model
+
+
+def size(model: FitHubert) -> int:
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def make_world(folder: Path) -> Path:
+    """A folder with a corpus and a teacher."""
+    make_corpus(folder / "corpus", utterances=8)
+    save_fithubert(make_model(), folder / "teacher.safetensors")
+    return folder
+
+
+def flags(world: Path, folder: Path, words: tuple[str, ...], model: dict, **steps: int) -> list[str]:
+    """The command line of a run in `folder`, with the updates of each of its steps."""
+    how, recipe = folder.with_suffix(".model.yaml"), folder.with_suffix(".train.yaml")
+    teacher = {"source": "fithubert", "model": str(world / "teacher.safetensors")}
+    how.write_text(yaml.safe_dump({"teacher": teacher, "layers": [0, 1, 3]} | model))
+    train = world / "corpus" / "train"
+    recipes = {"data": {"train": [str(train)], "valid": [str(train / "0")], "batch_size": 4}}
+    for step, updates in steps.items():
+        trainer = {"precision": "32-true", "log_every": 1, "save_every": 50, "valid_every": 20, "clip": 10.0}
+        optimizer = {"lr": 2e-3, "weight_decay": 0.0, "warmup_proportion": 0.1}
+        recipes[step] = {"optimizer": optimizer, "trainer": trainer | {"steps": updates}}
+    recipe.write_text(yaml.safe_dump(recipes))
+    return ["-g", str(how), "-c", str(recipe), "-p", str(folder), *words]
 
 
 def settle(gates: Gates) -> Gates:

@@ -12,7 +12,7 @@ from fithubert_upstream.pruning import reconstruction
 from fithubert_upstream.pruning.calibration import prune_at_once
 from fithubert_upstream.pruning.students import copy_of
 
-from ..helpers.pruning import TEACHER, make_model
+from ..helpers.pruning import TEACHER, make_model, size
 
 
 def batches(count=2, lengths=(16000, 12000, 9000)):
@@ -22,10 +22,6 @@ def batches(count=2, lengths=(16000, 12000, 9000)):
         for waveform, length in zip(waveforms, lengths, strict=True):
             waveform[length:] = 0
         yield Batch(waveforms, torch.tensor(lengths))
-
-
-def size(model: FitHubert) -> int:
-    return sum(weight.numel() for weight in model.parameters())
 
 
 def counts(model: FitHubert):

@@ -5,47 +5,31 @@ import signal
 
 import pytest
 import torch
-import yaml
 
 from fithubert_upstream.checkpoints.load import load_fithubert
-from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.distillation.train import Training
 from fithubert_upstream.pruning.run import main
 
-from ..helpers.pruning import make_model
-from ..helpers.tiny import make_corpus
+from ..helpers import pruning
+from ..helpers.pruning import make_world, size
 from ..helpers.training import losses, weights
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("refitted")
-    make_corpus(folder / "corpus", utterances=8)
-    save_fithubert(make_model(), folder / "teacher.safetensors")
-    return folder
+    return make_world(tmp_path_factory.mktemp("refitted"))
 
 
 def flags(world, folder, *words: str, **model) -> list[str]:
-    how, recipe = folder.with_suffix(".model.yaml"), folder.with_suffix(".train.yaml")
-    teacher = {"source": "fithubert", "model": str(world / "teacher.safetensors")}
-    content = {"layers": [0, 1, 3], "sparsity": 0.4, "criterion": "reconstruction", "calibration_seconds": 10}
-    how.write_text(yaml.safe_dump({"teacher": teacher} | content | model))
-    data = {"train": [str(world / "corpus" / "train")], "valid": [str(world / "corpus" / "train" / "0")]}
-    trainer = {"steps": 40, "precision": "32-true", "log_every": 1, "save_every": 50, "valid_every": 20, "clip": 10.0}
-    step = {"optimizer": {"lr": 2e-3, "warmup_proportion": 0.1}, "trainer": trainer}
-    recipe.write_text(yaml.safe_dump({"data": data | {"batch_size": 4}, "distill": step}))
-    return ["-g", str(how), "-c", str(recipe), "-p", str(folder), *words]
+    how = {"sparsity": 0.4, "criterion": "reconstruction", "calibration_seconds": 10}
+    return pruning.flags(world, folder, words, how | model, distill=40)
 
 
 @pytest.fixture(scope="module")
 def unbroken(world):
     assert main(flags(world, world / "unbroken")) == world / "unbroken" / "student.safetensors"
     return world / "unbroken"
-
-
-def size(model) -> int:
-    return sum(weight.numel() for weight in model.parameters())
 
 
 def test_a_run_begins_at_its_size_and_learns(world, unbroken):

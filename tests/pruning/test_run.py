@@ -5,50 +5,32 @@ import signal
 
 import pytest
 import torch
-import yaml
 
 from fithubert_upstream.checkpoints.load import load_fithubert
-from fithubert_upstream.checkpoints.student import save_fithubert
 from fithubert_upstream.cli import main as cli
 from fithubert_upstream.distillation.train import Training
 from fithubert_upstream.pruning.run import main
 
-from ..helpers.pruning import make_model
-from ..helpers.tiny import make_corpus, make_teacher
+from ..helpers import pruning
+from ..helpers.pruning import make_world, size
+from ..helpers.tiny import make_teacher
 from ..helpers.training import losses, weights
-
-OPTIMIZER = {"lr": 2e-3, "weight_decay": 0.0, "warmup_proportion": 0.1}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prune")
-    make_corpus(folder / "corpus", utterances=8)
-    save_fithubert(make_model(), folder / "teacher.safetensors")
-    return folder
+    return make_world(tmp_path_factory.mktemp("prune"))
 
 
-def flags(world, folder, *words: str, steps: int = 200, teacher=None, **model) -> list[str]:
-    """The command line of a run in `folder`."""
-    how, recipe = folder.with_suffix(".model.yaml"), folder.with_suffix(".train.yaml")
-    teacher = teacher or {"source": "fithubert", "model": str(world / "teacher.safetensors")}
-    content = {"layers": [0, 1, 3], "sparsity": 0.5, "sparsity_warmup": 0.7, "gate_lr": 0.16}
-    how.write_text(yaml.safe_dump({"teacher": teacher} | content | model))
-    data = {"train": [str(world / "corpus" / "train")], "valid": [str(world / "corpus" / "train" / "0")]}
-    trainer = {"precision": "32-true", "log_every": 1, "save_every": 50, "valid_every": 50, "clip": 10.0}
-    first, second = ({"optimizer": OPTIMIZER, "trainer": trainer | {"steps": n}} for n in (steps, 60))
-    recipe.write_text(yaml.safe_dump({"data": data | {"batch_size": 4}, "prune": first, "distill": second}))
-    return ["-g", str(how), "-c", str(recipe), "-p", str(folder), *words]
+def flags(world, folder, *words: str, steps: int = 200, **model) -> list[str]:
+    how = {"sparsity": 0.5, "sparsity_warmup": 0.7, "gate_lr": 0.16}
+    return pruning.flags(world, folder, words, how | model, prune=steps, distill=60)
 
 
 @pytest.fixture(scope="module")
 def unbroken(world):
     assert main(flags(world, world / "unbroken")) == world / "unbroken" / "student.safetensors"
     return world / "unbroken"
-
-
-def size(model) -> int:
-    return sum(weight.numel() for weight in model.parameters())
 
 
 @pytest.mark.slow
@@ -179,9 +161,10 @@ def test_two_rates_and_multipliers_uphill(world, tmp_path):
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(world, tmp_path, capsys, words, teacher, message):
+    model = {}
     if teacher:
-        teacher = {"source": "transformers", "model": str(make_teacher(tmp_path / "teacher", teacher))}
-    assert cli(["prune", *flags(world, tmp_path / "run", *words, teacher=teacher)]) == 2
+        model["teacher"] = {"source": "transformers", "model": str(make_teacher(tmp_path / "teacher", teacher))}
+    assert cli(["prune", *flags(world, tmp_path / "run", *words, **model)]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("fithubert prune: ") and message in last
     assert not (tmp_path / "run").exists()
