@@ -5,6 +5,7 @@ torchaudio's own repairs (`compat.torchaudio`). Repairs for the length of one ru
 """
 
 import argparse
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -158,12 +159,30 @@ def add_sox_transformer() -> None:
         provide_module("sox", module)
 
 
+# The upstreams that import transformers, which takes longer than all the rest of the hub.
+_LATE = ("s3prl.upstream.hf_hubert.expert", "s3prl.upstream.hf_wav2vec2.expert")
+
+
 def import_hub() -> types.ModuleType:
-    """`s3prl.hub`, without the warning at its import of an ESPnet that nobody asked for."""
+    """`s3prl.hub`, without the warning at its import of an ESPnet that nobody asked for, and without transformers.
+
+    Two upstreams need that: they import it when they are built.
+    """
     logger = logging.getLogger("s3prl.upstream.espnet_hubert.expert")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        return importlib.import_module("s3prl.hub")
+        with contextlib.ExitStack() as stack:
+            for name in _LATE:
+                if name not in sys.modules:
+                    stack.callback(provide_module(name, _late_expert(name)))
+            return importlib.import_module("s3prl.hub")
     finally:
         logger.setLevel(level)
+
+
+def _late_expert(name: str) -> types.ModuleType:
+    """In place of a module of s3prl's: its `UpstreamExpert` imports the module when it is called."""
+    module = types.ModuleType(name)
+    module.UpstreamExpert = lambda *args, **kwargs: importlib.import_module(name).UpstreamExpert(*args, **kwargs)
+    return module

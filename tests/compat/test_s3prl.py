@@ -26,6 +26,8 @@ from fithubert_upstream.compat.runs import (
     wrapped_upstream,
 )
 
+from ..helpers.tiny import make_teacher
+
 s3prl_compat.apply()
 
 
@@ -297,6 +299,18 @@ def test_the_dev_split_is_scored_with_the_dev_trials(tmp_path):
     assert (tmp_path / "dev_predict.txt").read_text().splitlines() == ["a_a 1.0", "a_b 0.0", "b_b 1.0"]
     assert (tmp_path / "dev_truth.txt").read_text().splitlines() == ["a_a 1", "a_b 0", "b_b 1"]
     assert expert.DownstreamExpert.log_records is before
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wav2vec2"])
+def test_an_upstream_that_imports_transformers_when_it_is_built(kind, tmp_path):
+    make_teacher(tmp_path, kind)
+    from transformers import Wav2Vec2FeatureExtractor
+
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    late = s3prl_compat._late_expert(f"s3prl.upstream.hf_{kind}.expert")
+    expert = late.UpstreamExpert(str(tmp_path))
+    assert type(expert).__module__ == late.__name__ and type(expert) is sys.modules[late.__name__].UpstreamExpert
+    assert len(expert([torch.zeros(8000)])["hidden_states"]) == 3
 
 
 def test_upstreams_are_wrapped_in_the_block_only():

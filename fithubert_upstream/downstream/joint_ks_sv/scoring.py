@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 
 def equal_error_rate(labels: Sequence[int], scores: Sequence[float]) -> tuple[float, float]:
@@ -11,6 +10,8 @@ def equal_error_rate(labels: Sequence[int], scores: Sequence[float]) -> tuple[fl
 
     Between two points of the ROC curve both are interpolated, as SUPERB's speaker verification does.
     """
+    from sklearn.metrics import roc_curve  # takes more than a second, which every task's run would wait
+
     accepted, found, thresholds = roc_curve(labels, scores)  # false and true positives
     thresholds[0] = thresholds[1]  # "above every score", infinite in scikit-learn
     gap = (1 - found) - accepted  # falls from 1 to -1
