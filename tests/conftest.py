@@ -19,6 +19,11 @@ if method := os.environ.get("FITHUBERT_TEST_START_METHOD"):  # forkserver: Pytho
     torch.multiprocessing.set_start_method(method, force=True)
 
 
+def pytest_collection_modifyitems(items):
+    """Whole jobs first, which take minutes: begun last, one of them would keep a single process waiting."""
+    items.sort(key=lambda item: item.path.parent != REPO / "tests")
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
